@@ -1,0 +1,69 @@
+"""ecad learns cache schedules for diffusion transformers and applies them to diffusers pipelines.
+
+    import ecad
+    ecad.apply(pipe, "fast.yaml")        # from now on the pipeline reuses outputs as the schedule says
+    ecad.remove(pipe)                    # the untouched pipeline again, bit for bit
+    with ecad.applied(pipe, schedule):   # the same, for one block of code
+        pipe("a red bicycle")
+
+Importing this package is light: torch and diffusers are loaded at the first use of a function that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ecad.errors import (
+    ConfigError,
+    EcadError,
+    ModelError,
+    RunError,
+    ScheduleError,
+    TransientEvaluationError,
+)
+
+if TYPE_CHECKING:
+    from ecad.caching.install import AppliedSchedule, applied, apply, remove
+    from ecad.schedule.files import load_schedule
+    from ecad.schedule.schedule import Schedule
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it; resolved at first access (PEP 562), which keeps the import light.
+_LAZY = {
+    "AppliedSchedule": "ecad.caching.install",
+    "applied": "ecad.caching.install",
+    "apply": "ecad.caching.install",
+    "remove": "ecad.caching.install",
+    "load_schedule": "ecad.schedule.files",
+    "Schedule": "ecad.schedule.schedule",
+}
+
+__all__ = [
+    "AppliedSchedule",
+    "ConfigError",
+    "EcadError",
+    "ModelError",
+    "RunError",
+    "Schedule",
+    "ScheduleError",
+    "TransientEvaluationError",
+    "__version__",
+    "applied",
+    "apply",
+    "load_schedule",
+    "remove",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'ecad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
