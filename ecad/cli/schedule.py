@@ -1,0 +1,160 @@
+"""`ecad schedule new|show|check`: schedule files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ecad.errors import ConfigError, EcadError, ModelError, ScheduleError
+
+if TYPE_CHECKING:
+    from ecad.models import ModelSource
+    from ecad.schedule import Schedule, ScheduleShape
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("new")
+def new(
+    name: str = typer.Argument(help="Heuristic, for example fora:3."),
+    model: str = typer.Option(..., help="Preset name or local pipeline folder."),
+    out: Path = typer.Option(..., "--out", "-o", help="File to write."),
+    steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
+    force: bool = typer.Option(False, "--force", help="Replace an existing file."),
+) -> None:
+    """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,..."""
+    import ecad
+    from ecad.models import find_model
+    from ecad.schedule import heuristic, save_schedule
+
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists already: choose another name or give --force")
+    source = find_model(model)
+    schedule = heuristic(name, _shape(source, steps))
+    signature: dict[str, Any] = {"name": source.name}
+    if source.preset is not None:
+        signature.update(height=source.preset.height, width=source.preset.width)
+    provenance = {"heuristic": name, "versions": {"ecad": ecad.__version__}}
+    save_schedule(schedule.replace(model=signature, provenance=provenance), out)
+    print(f"{out}: {schedule.shape.describe()}, {schedule.recompute_fraction():.0%} recomputed")
+
+
+@app.command("show")
+def show(
+    schedule: str = typer.Argument(
+        help="Schedule file, bundled name, or heuristic (then --model is needed)."
+    ),
+    model: str | None = typer.Option(None, help="Preset name or local pipeline folder."),
+    steps: int | None = typer.Option(None, help="Denoising steps, for a heuristic."),
+) -> None:
+    """Draw a schedule in the terminal: a heatmap of steps and blocks for each component."""
+    from rich.console import Console
+
+    from ecad.report.heatmap import schedule_panels, schedule_summary
+
+    loaded = _load(schedule, model, steps)
+    console = Console()
+    console.print(schedule_summary(loaded))
+    console.print(schedule_panels(loaded))
+    costs, note = _costs(loaded, model)
+    if costs is not None:
+        console.print(
+            f"{costs['macs'] / 1e12:.4g} TMACs per image, {costs['speedup_macs']:.2f}x fewer than uncached"
+        )
+    else:
+        console.print(f"MACs: {note}")
+
+
+@app.command("check")
+def check(
+    schedule: str = typer.Argument(help="Schedule file or bundled name."),
+    model: str | None = typer.Option(None, help="Check that it fits this preset or local pipeline folder."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Check a schedule file and state its cost."""
+    loaded = _load(schedule, model, None)
+    costs, note = _costs(loaded, model)
+    result: dict[str, Any] = {
+        "valid": True,
+        "name": loaded.name,
+        "family": loaded.family,
+        "steps": loaded.steps,
+        "blocks": dict(loaded.shape.blocks),
+        "model": dict(loaded.model),
+        "recompute_fraction": loaded.recompute_fraction(),
+        **(costs or {"macs": None, "macs_paper": None, "speedup_macs": None}),
+    }
+    if costs is None:
+        print(f"note: no MACs, {note}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    speedup = (
+        "" if costs is None else f", {costs['macs'] / 1e12:.4g} TMACs ({costs['speedup_macs']:.2f}x fewer)"
+    )
+    print(
+        f"{schedule}: valid; {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed{speedup}"
+    )
+
+
+def _load(text: str, model: str | None, steps: int | None) -> Schedule:
+    from ecad.models import find_model
+    from ecad.schedule import heuristic, is_heuristic, load_schedule
+
+    if is_heuristic(text) and not Path(text).exists():
+        if model is None:
+            raise ConfigError(f"{text!r} is a heuristic: give --model, whose blocks and steps it is to cover")
+        return heuristic(text, _shape(find_model(model), steps))
+    return load_schedule(text)
+
+
+def _shape(source: ModelSource, steps: int | None) -> ScheduleShape:
+    from ecad.schedule import ScheduleShape
+
+    if source.spec is None or source.transformer_config is None:
+        raise ModelError(
+            f"{source.name!r} is on a hub: its architecture is not known here, use a local folder"
+        )
+    if steps is None:
+        steps = source.preset.steps if source.preset else 20
+    return ScheduleShape(source.spec.family, steps, source.spec.block_counts(source.transformer_config))
+
+
+def _costs(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | None, str]:
+    """MACs in both conventions, or None and the reason why they are not known."""
+    from ecad.evaluation.cost import schedule_macs, speedup_macs, workload_for
+    from ecad.models import find_model
+
+    name = model or schedule.model.get("name")
+    if not isinstance(name, str):
+        return None, "the file names no model: give --model"
+    try:
+        source = find_model(name)
+    except EcadError as error:
+        if model is not None:
+            raise
+        return None, f"the file's model is not known here ({error}): give --model"
+    if source.spec is None:
+        return None, f"the architecture of {name!r} is not known before it is loaded: give --model"
+    expected = _shape(source, schedule.steps)
+    if expected != schedule.shape:
+        raise ScheduleError(
+            f"the schedule does not fit {name}: it is for {schedule.shape.describe()}, "
+            f"the model has {expected.describe()}"
+        )
+    height, width = (schedule.model.get(key) for key in ("height", "width"))
+    workload = workload_for(
+        source,
+        height=height if isinstance(height, int) else None,
+        width=width if isinstance(width, int) else None,
+    )
+    return {
+        "macs": schedule_macs(schedule, workload),
+        "macs_paper": schedule_macs(schedule, workload, "paper"),
+        "speedup_macs": speedup_macs(schedule, workload),
+        "speedup_macs_paper": speedup_macs(schedule, workload, "paper"),
+    }, ""

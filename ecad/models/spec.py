@@ -1,0 +1,104 @@
+"""Families of diffusion transformers, as data: which modules can be cached and how a family is recognised.
+
+A new family is a new `ModelSpec` here plus its sampler in `ecad.evaluation.samplers` and its MACs in
+`ecad.evaluation.cost`; schedules, caching and search are written against this description only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ecad.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Component:
+    """A module inside every block of a list whose output can be stored and reused.
+
+    `name` is the attribute of the block module; `kind` says what it computes, for heuristics that treat
+    kinds differently: "self_attention", "cross_attention", "joint_attention", "feed_forward", "projection".
+    """
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """A list of equal blocks. `name` is the transformer's attribute (an `nn.ModuleList`)."""
+
+    name: str
+    count_key: str  # key of the transformer's config that holds the number of blocks
+    components: tuple[Component, ...]
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return tuple(component.name for component in self.components)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One family: how its transformer is recognised and what can be cached in it."""
+
+    family: str
+    transformer_class: str
+    block_lists: tuple[BlockList, ...]
+
+    @property
+    def block_list_names(self) -> tuple[str, ...]:
+        return tuple(block_list.name for block_list in self.block_lists)
+
+    def block_list(self, name: str) -> BlockList:
+        for block_list in self.block_lists:
+            if block_list.name == name:
+                return block_list
+        raise ModelError(
+            f"family {self.family!r} has no block list {name!r}, only {list(self.block_list_names)}"
+        )
+
+    def block_counts(self, transformer_config: Mapping[str, Any]) -> dict[str, int]:
+        """Number of blocks of each list, from the transformer's config."""
+        try:
+            return {bl.name: int(transformer_config[bl.count_key]) for bl in self.block_lists}
+        except KeyError as error:
+            raise ModelError(
+                f"the config of a {self.transformer_class} must have the key {error.args[0]!r}"
+            ) from error
+
+
+PIXART = ModelSpec(
+    family="pixart",
+    transformer_class="PixArtTransformer2DModel",
+    block_lists=(
+        BlockList(
+            name="transformer_blocks",
+            count_key="num_layers",
+            components=(
+                Component("attn1", "self_attention"),
+                Component("attn2", "cross_attention"),
+                Component("ff", "feed_forward"),
+            ),
+        ),
+    ),
+)
+
+FAMILIES: dict[str, ModelSpec] = {spec.family: spec for spec in (PIXART,)}
+
+
+def get_family(name: str) -> ModelSpec:
+    """The family of this name."""
+    try:
+        return FAMILIES[name]
+    except KeyError:
+        raise ModelError(f"unknown model family {name!r}: ecad knows {sorted(FAMILIES)}") from None
+
+
+def family_of_transformer(class_name: str) -> ModelSpec:
+    """The family whose transformer class has this name (a class name, for example of a `config.json`)."""
+    for spec in FAMILIES.values():
+        if spec.transformer_class == class_name:
+            return spec
+    known = sorted(spec.transformer_class for spec in FAMILIES.values())
+    raise ModelError(f"ecad does not know the transformer class {class_name!r}, only {known}")

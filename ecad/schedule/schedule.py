@@ -1,0 +1,207 @@
+"""The cache schedule: for every step, block and component one bit, recompute or reuse."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ecad.errors import ScheduleError
+from ecad.models import ModelSpec, get_family
+
+BoolArray = npt.NDArray[np.bool_]
+
+MAX_STEPS = 1000
+MAX_BLOCKS = 1000
+
+
+@dataclass(frozen=True)
+class ScheduleShape:
+    """What a schedule must cover: a family's block lists with their number of blocks, for a number of steps."""
+
+    family: str
+    steps: int
+    blocks: Mapping[str, int]  # block list name -> number of blocks, in the family's order
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {self.steps}")
+        if set(self.blocks) != set(spec.block_list_names):
+            raise ScheduleError(
+                f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
+                f"not {list(self.blocks)}"
+            )
+        for name, count in self.blocks.items():
+            if not 1 <= count <= MAX_BLOCKS:
+                raise ScheduleError(f"block list {name!r} needs 1 to {MAX_BLOCKS} blocks, not {count}")
+        ordered = {name: self.blocks[name] for name in spec.block_list_names}
+        object.__setattr__(self, "blocks", MappingProxyType(ordered))
+
+    @property
+    def spec(self) -> ModelSpec:
+        return get_family(self.family)
+
+    def array_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Block list name -> (steps, blocks, components)."""
+        return {
+            block_list.name: (self.steps, self.blocks[block_list.name], len(block_list.components))
+            for block_list in self.spec.block_lists
+        }
+
+    def filled(self, value: bool) -> dict[str, BoolArray]:
+        """New arrays of this shape, every entry `value`."""
+        return {name: np.full(shape, value, dtype=np.bool_) for name, shape in self.array_shapes().items()}
+
+    def describe(self) -> str:
+        lists = ", ".join(f"{count} {name}" for name, count in self.blocks.items())
+        return f"{self.family}, {self.steps} steps, {lists}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ScheduleShape):
+            return NotImplemented
+        same_blocks = dict(self.blocks) == dict(other.blocks)
+        return self.family == other.family and self.steps == other.steps and same_blocks
+
+    def __hash__(self) -> int:
+        return hash((self.family, self.steps, tuple(self.blocks.items())))
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """An immutable cache schedule.
+
+    `recompute[block_list]` is a read-only bool array of shape (steps, blocks, components): True recomputes,
+    False reuses the newest stored output. Step 0 always recomputes; input that says otherwise is read as
+    recompute. `model` is what it was learnt on (name, height, width, ...), `provenance` where it came from;
+    both are plain data that do not take part in equality.
+    """
+
+    family: str
+    recompute: Mapping[str, BoolArray]
+    name: str = ""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        spec = get_family(self.family)
+        if set(self.recompute) != set(spec.block_list_names):
+            raise ScheduleError(
+                f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
+                f"the schedule has {list(self.recompute)}"
+            )
+        arrays: dict[str, BoolArray] = {}
+        for block_list in spec.block_lists:
+            array = np.array(self.recompute[block_list.name], dtype=np.bool_)
+            if array.ndim != 3 or array.shape[2] != len(block_list.components):
+                raise ScheduleError(
+                    f"{block_list.name}: expected an array (steps, blocks, {len(block_list.components)} "
+                    f"components {list(block_list.component_names)}), got the shape {array.shape}"
+                )
+            if array.shape[0] < 1:
+                raise ScheduleError(f"{block_list.name}: a schedule needs at least one step")
+            array[0] = True
+            array.flags.writeable = False
+            arrays[block_list.name] = array
+        if len({array.shape[0] for array in arrays.values()}) != 1:
+            steps = {name: array.shape[0] for name, array in arrays.items()}
+            raise ScheduleError(f"all block lists must have the same number of steps, got {steps}")
+        object.__setattr__(self, "recompute", MappingProxyType(arrays))
+        object.__setattr__(self, "model", MappingProxyType(dict(self.model)))
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        # The shape's own limits (number of steps and blocks) hold for every schedule.
+        object.__setattr__(self, "_shape", ScheduleShape(self.family, self._steps(), self._blocks()))
+
+    def _steps(self) -> int:
+        return int(next(iter(self.recompute.values())).shape[0])
+
+    def _blocks(self) -> dict[str, int]:
+        return {name: int(array.shape[1]) for name, array in self.recompute.items()}
+
+    @property
+    def spec(self) -> ModelSpec:
+        return get_family(self.family)
+
+    @property
+    def shape(self) -> ScheduleShape:
+        return self._shape  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def steps(self) -> int:
+        return self.shape.steps
+
+    @classmethod
+    def all_recompute(cls, shape: ScheduleShape, name: str = "all") -> Schedule:
+        """The schedule that reuses nothing: bit-identical to the untouched pipeline."""
+        return cls(shape.family, shape.filled(True), name=name)
+
+    def with_step(
+        self, step: int, value: bool, block_list: str | None = None, component: str | None = None
+    ) -> Schedule:
+        """A new schedule with one step set to `value`, in all block lists and components or only the named."""
+        if not 0 <= step < self.steps:
+            raise ScheduleError(f"step {step} is outside this schedule's steps 0 to {self.steps - 1}")
+        names = self.spec.block_list_names if block_list is None else (block_list,)
+        arrays = {name: array.copy() for name, array in self.recompute.items()}
+        hits = 0
+        for name in names:
+            if name not in arrays:
+                raise ScheduleError(f"no block list {name!r}, only {list(self.spec.block_list_names)}")
+            for index, known in enumerate(self.spec.block_list(name).component_names):
+                if component in (None, known):
+                    arrays[name][step, :, index] = value
+                    hits += 1
+        if not hits:
+            raise ScheduleError(f"no component {component!r} in {list(names)}")
+        return self.replace(recompute=arrays)
+
+    def replace(self, **changes: Any) -> Schedule:
+        """A new schedule with some attributes changed."""
+        values: dict[str, Any] = {
+            "family": self.family,
+            "recompute": self.recompute,
+            "name": self.name,
+            "model": self.model,
+            "provenance": self.provenance,
+        }
+        return Schedule(**{**values, **changes})
+
+    def recompute_fraction(self) -> float:
+        """Share of all (step, block, component) entries that recompute."""
+        ones = sum(int(array.sum()) for array in self.recompute.values())
+        return ones / sum(array.size for array in self.recompute.values())
+
+    def recompute_counts(self) -> dict[tuple[str, str], int]:
+        """(block list, component) -> number of (step, block) pairs that recompute it."""
+        return {
+            (block_list.name, component): int(self.recompute[block_list.name][:, :, index].sum())
+            for block_list in self.spec.block_lists
+            for index, component in enumerate(block_list.component_names)
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of the content (family, shape, bits) in hex; names and provenance do not count."""
+        content = hashlib.sha256(self.family.encode())
+        for name, array in self.recompute.items():
+            content.update(f"|{name}:{array.shape}|".encode())
+            content.update(np.packbits(array).tobytes())
+        return content.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        return self.shape == other.shape and all(
+            np.array_equal(array, other.recompute[name]) for name, array in self.recompute.items()
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def __repr__(self) -> str:
+        title = f"{self.name!r}, " if self.name else ""
+        return f"<Schedule {title}{self.shape.describe()}, {self.recompute_fraction():.0%} recomputed>"

@@ -1,0 +1,165 @@
+"""The schedule array: immutable, step 0 recomputes, every wrong shape is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecad.errors import ModelError, ScheduleError
+from ecad.schedule import (
+    Schedule,
+    ScheduleShape,
+    from_genome,
+    genome_from_hex,
+    genome_length,
+    genome_to_hex,
+    heuristic,
+    to_genome,
+)
+
+SHAPE = ScheduleShape("pixart", 5, {"transformer_blocks": 2})
+
+
+def make(array: np.ndarray) -> Schedule:
+    return Schedule("pixart", {"transformer_blocks": array})
+
+
+def test_step_0_always_recomputes() -> None:
+    schedule = make(np.zeros((5, 2, 3), dtype=bool))
+    assert schedule.recompute["transformer_blocks"][0].all()
+    assert not schedule.recompute["transformer_blocks"][1:].any()
+    assert schedule.recompute_fraction() == pytest.approx(0.2)
+    assert schedule.recompute_counts() == {
+        ("transformer_blocks", "attn1"): 2,
+        ("transformer_blocks", "attn2"): 2,
+        ("transformer_blocks", "ff"): 2,
+    }
+
+
+def test_immutable() -> None:
+    array = np.ones((5, 2, 3), dtype=bool)
+    schedule = make(array)
+    array[:] = False  # what was given is copied
+    assert schedule.recompute_fraction() == 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        schedule.recompute["transformer_blocks"][1, 0, 0] = False
+    with pytest.raises(TypeError):
+        schedule.recompute["transformer_blocks"] = array  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        schedule.name = "x"  # type: ignore[misc]
+
+
+def test_with_step_returns_a_new_one() -> None:
+    schedule = heuristic("all", SHAPE)
+    changed = schedule.with_step(2, False, component="ff")
+    assert schedule.recompute_fraction() == 1.0
+    array = changed.recompute["transformer_blocks"]
+    assert array[2].tolist() == [[True, True, False]] * 2
+    assert array.sum() == 28
+    assert schedule.with_step(0, False) == schedule  # step 0 stays
+    with pytest.raises(ScheduleError, match="step 5 is outside"):
+        schedule.with_step(5, True)
+    with pytest.raises(ScheduleError, match="no component 'mlp'"):
+        schedule.with_step(1, True, component="mlp")
+    with pytest.raises(ScheduleError, match="no block list 'blocks'"):
+        schedule.with_step(1, True, block_list="blocks")
+
+
+def test_equality_and_digest_ignore_metadata() -> None:
+    one, two = heuristic("fora:2", SHAPE), heuristic("mask:0,2,4", SHAPE).replace(provenance={"run": "x"})
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one.digest() == two.digest() != heuristic("fora:3", SHAPE).digest()
+    assert one != heuristic("fora:2", ScheduleShape("pixart", 6, {"transformer_blocks": 2}))
+
+
+def test_wrong_arrays_are_named() -> None:
+    with pytest.raises(ScheduleError, match=r"3 components.*got the shape \(5, 2, 4\)"):
+        make(np.ones((5, 2, 4), dtype=bool))
+    with pytest.raises(ScheduleError, match="at least one step"):
+        make(np.ones((0, 2, 3), dtype=bool))
+    with pytest.raises(ScheduleError, match="1 to 1000 blocks, not 0"):
+        make(np.ones((5, 0, 3), dtype=bool))
+    with pytest.raises(ScheduleError, match="block lists"):
+        Schedule("pixart", {"blocks": np.ones((5, 2, 3), dtype=bool)})
+    with pytest.raises(ModelError, match="unknown model family 'unet'"):
+        Schedule("unet", {})
+    with pytest.raises(ScheduleError, match="1 to 1000 steps, not 0"):
+        ScheduleShape("pixart", 0, {"transformer_blocks": 2})
+
+
+# --- genomes ---
+
+
+def test_genomes_leave_out_step_0_and_round_trip() -> None:
+    assert genome_length(SHAPE) == 4 * 2 * 3
+    genome = np.arange(24) % 5 == 0
+    schedule = from_genome(genome, SHAPE)
+    assert np.array_equal(to_genome(schedule), genome)
+    # Gene 5 is step 1, block 1, component 2.
+    assert schedule.recompute["transformer_blocks"][1, 1, 2]
+    assert not schedule.recompute["transformer_blocks"][1, 1, 1]
+    with pytest.raises(ScheduleError, match="24 genes"):
+        from_genome(genome[:-1], SHAPE)
+
+
+def test_hexadecimal_genomes() -> None:
+    genome = np.array([1, 0, 1, 0, 0, 0, 0, 0, 1, 1], dtype=bool)
+    assert genome_to_hex(genome) == "a0c0"
+    assert np.array_equal(genome_from_hex("a0c0", 10), genome)
+    with pytest.raises(ScheduleError, match="not a hexadecimal genome"):
+        genome_from_hex("xyz", 10)
+    with pytest.raises(ScheduleError, match="has 2 bytes, got 1"):
+        genome_from_hex("a0", 10)
+
+
+# --- heuristics ---
+
+EXPECTED = {  # name -> steps at which (attn1, attn2, ff) recompute, of 5
+    "all": ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
+    "fora:1": ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
+    "fora:2": ([0, 2, 4], [0, 2, 4], [0, 2, 4]),
+    "fora:5": ([0], [0], [0]),
+    "attn:3": ([0, 3], [0, 3], [0, 1, 2, 3, 4]),
+    "tgate:2": ([0, 1, 2, 3, 4], [0, 1], [0, 1, 2, 3, 4]),
+    "mask:3": ([0, 3], [0, 3], [0, 3]),
+    "mask:0,1,4": ([0, 1, 4], [0, 1, 4], [0, 1, 4]),
+    "random:1": ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
+    "random:0": ([0], [0], [0]),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_heuristics_by_hand(name: str) -> None:
+    array = heuristic(name, SHAPE).recompute["transformer_blocks"]
+    for component, steps in enumerate(EXPECTED[name]):
+        for block in range(2):
+            assert np.flatnonzero(array[:, block, component]).tolist() == steps
+
+
+def test_random_heuristics_are_seeded() -> None:
+    shape = ScheduleShape("pixart", 20, {"transformer_blocks": 28})
+    assert heuristic("random:0.3", shape) == heuristic("random:0.3:0", shape)
+    assert heuristic("random:0.3:1", shape) != heuristic("random:0.3:2", shape)
+    assert heuristic("random:0.3", shape).recompute["transformer_blocks"][1:].mean() == pytest.approx(
+        0.3, abs=0.03
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fora", "expected a whole number, got ''"),
+        ("fora:0", "0 is outside 1 to 5"),
+        ("fora:6", "6 is outside 1 to 5"),
+        ("tgate:x", "got 'x'"),
+        ("random:1.5", "probability from 0 to 1"),
+        ("random:0.5:-1", "-1 is outside"),
+        ("mask:0,9", "9 is outside 0 to 4"),
+        ("all:2", "takes no argument"),
+        ("teacache:2", "unknown heuristic 'teacache:2'.*fora:N"),
+    ],
+)
+def test_wrong_heuristics_are_named(name: str, message: str) -> None:
+    with pytest.raises(ScheduleError, match=message):
+        heuristic(name, SHAPE)
