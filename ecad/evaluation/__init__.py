@@ -1,0 +1,1 @@
+"""From a schedule to numbers: prompts, sampling, scores, MACs, latency, statistics."""
