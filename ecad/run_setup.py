@@ -1,0 +1,197 @@
+"""Before the search: check that the folder may be used, load the model and prompts, fit the latency table."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ecad
+from ecad.config import SearchConfig
+from ecad.errors import ConfigError, RunError
+from ecad.evaluation.cost import Workload, workload_for
+from ecad.evaluation.evaluator import ModelEvaluator, Scorer
+from ecad.evaluation.latency import LatencyTable, calibration_schedules, measure_interleaved
+from ecad.evaluation.loading import LoadedModel, load_model, settings_for
+from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
+from ecad.evaluation.samplers import Sampler, make_sampler
+from ecad.evaluation.scorers import make_scorer
+from ecad.models import find_model
+from ecad.schedule import Schedule, ScheduleShape
+from ecad.storage import RunFolder
+
+# Held-out seeds start here, far above the search's, so that the two never share a noise.
+HELDOUT_FIRST_SEED = 1_000_000_000
+
+_CALIBRATION_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """Everything a search works with."""
+
+    config: SearchConfig
+    model: LoadedModel
+    shape: ScheduleShape
+    workload: Workload
+    sampler: Sampler
+    scorer: Scorer
+    search_prompts: PromptSet
+    heldout_prompts: PromptSet
+    evaluator: ModelEvaluator
+    latency_table: LatencyTable | None
+
+
+def claim_folder(folder: RunFolder, config: SearchConfig, extend: bool) -> None:
+    """Write config.yaml, or compare with the one that is there: a run continues only with equal settings.
+
+    With `extend` the number of generations may be larger than before.
+    """
+    search_prompts, heldout_prompts = _load_prompt_sets(config)
+    content = {
+        "settings": {**config.identity(), "generations": config.generations},
+        "model": find_model(config.model).name,
+        "prompts": {
+            "search": _describe_prompts(search_prompts),
+            "heldout": _describe_prompts(heldout_prompts),
+        },
+    }
+    if not folder.is_started:
+        folder.write_config(content)
+        return
+    known = folder.read_config()
+    if extend and isinstance(known.get("settings"), dict):
+        known["settings"] = {**known["settings"], "generations": config.generations}
+    for part in ("settings", "model", "prompts"):
+        if known.get(part) != content[part]:
+            raise RunError(
+                f"run folder {folder.path} was started with other settings ({_difference(known, content, part)}): "
+                "use another --out, or continue it unchanged with --resume"
+            )
+    folder.write_config(content)
+
+
+def prepare(folder: RunFolder, config: SearchConfig) -> PreparedRun:
+    """Load the model and the prompts; `config` is resolved."""
+    scorer = make_scorer(config.quality or "")
+    search_prompts, heldout_prompts = _load_prompt_sets(config)
+    model = load_model(config.model, config.device, config.dtype)
+    settings = settings_for(model.source, config)
+    shape = ScheduleShape(
+        model.spec.family, settings.steps, model.spec.block_counts(model.source.transformer_config or {})
+    )
+    workload = workload_for(
+        model.source,
+        height=settings.height,
+        width=settings.width,
+        guidance=settings.guidance_scale > 1.0,
+        text_tokens=settings.max_sequence_length,
+    )
+    sampler = make_sampler(model, settings)
+    folder.write_json("environment.json", environment(model))
+    batch_size = config.batch_size or 1
+    table = _latency_table(folder, config, sampler, search_prompts, shape)
+    evaluator = ModelEvaluator(
+        sampler,
+        scorer,
+        search_prompts,
+        workload,
+        seeds_per_prompt=config.seeds_per_prompt,
+        first_seed=0,
+        batch_size=batch_size,
+        latency_table=table,
+        cost=config.cost,
+    )
+    return PreparedRun(
+        config, model, shape, workload, sampler, scorer, search_prompts, heldout_prompts, evaluator, table
+    )
+
+
+def environment(model: LoadedModel) -> dict[str, Any]:
+    """Versions and hardware, for people who read the results."""
+    device = model.device
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "ecad": ecad.__version__,
+        "python": sys.version.split()[0],
+        **{name: metadata.version(name) for name in ("torch", "diffusers", "transformers", "numpy", "pymoo")},
+        "platform": platform.platform(),
+        "device": str(device),
+        "hardware": hardware or platform.machine(),
+        "torch_threads": torch.get_num_threads(),
+        "dtype": str(model.pipe.transformer.dtype),
+    }
+
+
+def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet]:
+    search_prompts = load_prompts(config.prompts or "", config.prompts_limit)
+    heldout_prompts = load_prompts(config.heldout_prompts or "", config.heldout_limit)
+    check_disjoint(search_prompts, heldout_prompts)
+    return search_prompts, heldout_prompts
+
+
+def _describe_prompts(prompts: PromptSet) -> dict[str, Any]:
+    return {"name": prompts.name, "count": len(prompts), "sha256": prompts.sha256}
+
+
+def _difference(known: dict[str, Any], wanted: dict[str, Any], part: str) -> str:
+    """The first difference between two folders' settings, in words."""
+    old, new = known.get(part), wanted[part]
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *old]:
+            if old.get(key) != new.get(key):
+                return f"{part} {key}: {old.get(key)!r} there, {new.get(key)!r} now"
+    return f"{part}: {old!r} there, {new!r} now"
+
+
+def _latency_table(
+    folder: RunFolder, config: SearchConfig, sampler: Sampler, prompts: PromptSet, shape: ScheduleShape
+) -> LatencyTable | None:
+    """The table that predicts latency in the search: given, from an earlier start, or measured now."""
+    if config.cost != "latency" and config.latency_table is None:
+        return None
+    stored = folder.read_json("latency_table.json")
+    if stored is None and config.latency_table is not None:
+        path = Path(config.latency_table)
+        given = RunFolder(path.parent).read_json(path.name)
+        if given is None:
+            raise ConfigError(f"no latency table {path}")
+        stored = given
+    table = LatencyTable.from_dict(stored) if stored else _measure_table(config, sampler, prompts, shape)
+    folder.write_json("latency_table.json", table.to_dict())
+    return table
+
+
+def _measure_table(
+    config: SearchConfig, sampler: Sampler, prompts: PromptSet, shape: ScheduleShape
+) -> LatencyTable:
+    from ecad.caching import applied
+    from ecad.evaluation.samplers import jobs_for
+
+    batch_size = config.batch_size or 1
+    used = prompts.prompts[:batch_size]
+    conditioning = sampler.encode(used, batch_size)
+    jobs = jobs_for(len(used), 1, 0)
+    schedules = calibration_schedules(shape, np.random.default_rng(config.seed))
+
+    def timed(schedule: Schedule) -> Callable[[], object]:
+        def run() -> object:
+            with applied(sampler.pipe, schedule):
+                return sampler.sample(conditioning, jobs)
+
+        return run
+
+    measured = measure_interleaved(
+        {str(index): timed(schedule) for index, schedule in enumerate(schedules)},
+        repeats=_CALIBRATION_REPEATS,
+        warmup=1,
+        images=len(jobs),
+    )
+    return LatencyTable.fit(schedules, [measurement.median_s for measurement in measured.values()])

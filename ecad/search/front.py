@@ -1,0 +1,79 @@
+"""Pareto fronts of cost against quality: which points are on one, and how much it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def nondominated(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+    """Indices of the front, cheapest first: no other point is at most as costly and better, or as good and
+    cheaper. Of equal points the first one stays; points with a NaN or an infinity are never on the front.
+    """
+    finite = [
+        index
+        for index, (cost, quality) in enumerate(zip(costs, qualities, strict=True))
+        if np.isfinite(cost) and np.isfinite(quality)
+    ]
+    # Cheapest first, among equals the best first: then a point is on the front if it beats all before it.
+    ordered = sorted(finite, key=lambda index: (costs[index], -qualities[index], index))
+    front: list[int] = []
+    best_quality = -np.inf
+    for index in ordered:
+        if qualities[index] > best_quality:
+            front.append(index)
+            best_quality = qualities[index]
+    return front
+
+
+def hypervolume(
+    costs: Sequence[float], qualities: Sequence[float], reference_cost: float, reference_quality: float
+) -> float:
+    """Area dominated by the points and bounded by a reference point that is worse in both.
+
+    Cost is minimised, quality maximised; points beyond the reference contribute nothing. In two dimensions it
+    is the sum of the rectangles between neighbours of the sorted front.
+    """
+    area = 0.0
+    covered_up_to = reference_quality
+    for index in nondominated(costs, qualities):
+        cost, quality = costs[index], qualities[index]
+        if cost >= reference_cost or quality <= covered_up_to:
+            continue
+        area += (reference_cost - cost) * (quality - covered_up_to)
+        covered_up_to = quality
+    return area
+
+
+class FrontTracker:
+    """The front of all points seen so far, and its hypervolume.
+
+    The reference is cost 1 (recompute everything) and the quality of the cheapest point: a search starts with
+    the schedule that recomputes step 0 only, which is the cheapest of all, so the reference is the worst
+    sensible point whatever the unit of quality is.
+    """
+
+    def __init__(self) -> None:
+        self._costs: list[float] = []
+        self._qualities: list[float] = []
+
+    def add(self, cost: float, quality: float) -> None:
+        costs, qualities = [*self._costs, cost], [*self._qualities, quality]
+        keep = nondominated(costs, qualities)
+        self._costs = [costs[index] for index in keep]
+        self._qualities = [qualities[index] for index in keep]
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """(cost, quality) of the front, cheapest first."""
+        return list(zip(self._costs, self._qualities, strict=True))
+
+    @property
+    def hypervolume(self) -> float:
+        if not self._costs:
+            return 0.0
+        return hypervolume(self._costs, self._qualities, 1.0, self._qualities[0])

@@ -1,0 +1,55 @@
+"""Variation operators on bit vectors, for pymoo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pymoo.core.crossover import Crossover
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.population import Population
+from pymoo.util.misc import crossover_mask
+
+
+class MultiPointCrossover(Crossover):  # type: ignore[misc]
+    """Crossover at a random number of points, `fewest` to `most`, drawn for each pair of parents."""
+
+    def __init__(self, fewest: int, most: int, prob: float) -> None:
+        super().__init__(2, 2, prob=prob)
+        self.fewest = fewest
+        self.most = most
+
+    def _do(
+        self, problem: Any, parents: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
+    ) -> np.ndarray:
+        """`parents` has shape (2, matings, genes); so have the children."""
+        _, matings, genes = parents.shape
+        swap = np.zeros((matings, genes), dtype=np.bool_)
+        for mating in range(matings):
+            wanted = random_state.integers(self.fewest, self.most + 1)
+            count = min(int(wanted), genes - 1)
+            cuts = np.sort(random_state.choice(genes - 1, size=count, replace=False) + 1)
+            for start, stop in zip(cuts[::2], [*cuts[1::2], genes], strict=False):
+                swap[mating, start:stop] = True
+        children: np.ndarray = crossover_mask(parents, swap)
+        return children
+
+
+class UnseenOnly(DuplicateElimination):  # type: ignore[misc]
+    """Drops genomes that were asked for before, ever, or that occur twice in the offspring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[bytes] = set()
+
+    def _do(self, pop: Population, other: Population | None, is_duplicate: np.ndarray) -> np.ndarray:
+        # pymoo asks once for the offspring itself and once against each other population; those others hold
+        # either genomes that are in `seen` or the offspring collected so far in the same generation.
+        known = set(self.seen) if other is None else {genome.tobytes() for genome in other.get("X")}
+        for index, genome in enumerate(pop.get("X")):
+            key = genome.tobytes()
+            if key in known:
+                is_duplicate[index] = True
+            elif other is None:
+                known.add(key)
+        return is_duplicate

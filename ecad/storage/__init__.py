@@ -1,0 +1,6 @@
+"""The run folder: settings, the evaluation log that is also the checkpoint, the front, the report."""
+
+from ecad.storage.log import EvaluationLog
+from ecad.storage.run_folder import RunFolder
+
+__all__ = ["EvaluationLog", "RunFolder"]

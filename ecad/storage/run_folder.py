@@ -1,0 +1,157 @@
+"""One folder per run. Its files are plain text, written so that a stop at any moment leaves them valid.
+
+config.yaml          settings, model, prompt hashes; decides whether the run may be continued
+environment.json     versions and hardware of the last start (for people; never compared)
+evaluations.jsonl    the evaluation log, see ecad.storage.log
+latency_table.json   the fitted latency table, if the search uses one
+front/*.yaml         the schedules of the front, cheapest last
+report.json          the front on held-out prompts
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ecad.errors import RunError
+from ecad.schedule import Schedule, dump_schedule, load_schedule
+from ecad.storage.atomic import write_text
+from ecad.storage.log import EvaluationLog, read_records
+
+RUN_FORMAT = 1
+
+
+class RunFolder:
+    """A run folder. Reading needs nothing; `lock` gives the right to write and opens the log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: FileLock | None = None
+        self._log: EvaluationLog | None = None
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of a run that was started before."""
+        if not (path / "config.yaml").is_file():
+            raise RunError(f"{path} is not a run folder: it has no config.yaml (start one with ecad search)")
+        return cls(path)
+
+    @property
+    def is_started(self) -> bool:
+        return (self.path / "config.yaml").is_file()
+
+    @property
+    def log(self) -> EvaluationLog:
+        if self._log is None:
+            raise RunError(f"run folder {self.path} is not open for writing")
+        return self._log
+
+    def __enter__(self) -> RunFolder:
+        """Take the folder for this process and open its log."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"run folder {self.path} is in use by another process") from None
+        except OSError as error:
+            raise RunError(f"cannot write to run folder {self.path}: {error.strerror}") from error
+        self._lock = lock
+        try:
+            self._log = EvaluationLog(self.path / "evaluations.jsonl")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # --- settings ---
+
+    def write_config(self, content: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(
+            {"ecad_run": RUN_FORMAT, **content}, sort_keys=False, allow_unicode=True, width=110
+        )
+        self._write("config.yaml", text)
+
+    def read_config(self) -> dict[str, Any]:
+        """The content of config.yaml; a run folder of another format version is refused."""
+        path = self.path / "config.yaml"
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        version = content.get("ecad_run") if isinstance(content, dict) else None
+        if version != RUN_FORMAT:
+            raise RunError(
+                f"{self.path} was written in run format {version!r}, this version of ecad reads {RUN_FORMAT}: "
+                "use the ecad version that wrote it or start a new run"
+            )
+        return dict(content)
+
+    # --- results ---
+
+    def write_front(self, schedules: Mapping[str, Schedule]) -> None:
+        """Replace front/ by these files (file stem -> schedule)."""
+        target, fresh, old = (self.path / name for name in ("front", "front.new", "front.old"))
+        try:
+            for leftover in (fresh, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            fresh.mkdir()
+            for stem, schedule in schedules.items():
+                write_text(fresh / f"{stem}.yaml", dump_schedule(schedule))
+            if target.exists():
+                target.rename(old)
+            fresh.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise RunError(f"cannot write {target}: {error.strerror}") from error
+
+    def read_front(self) -> dict[str, Schedule]:
+        """File stem -> schedule, in the order of the file names."""
+        return {path.stem: load_schedule(path) for path in sorted((self.path / "front").glob("*.yaml"))}
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        self._write(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        if not path.is_file():
+            return None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise RunError(f"{path} is damaged: {error}") from None
+
+    def count_evaluations(self) -> int:
+        """Number of whole records in the log, read without taking the folder."""
+        path = self.path / "evaluations.jsonl"
+        return sum(1 for _ in read_records(path)) if path.is_file() else 0
+
+    def search_points(self) -> list[tuple[float, float]]:
+        """(relative cost, quality) of every evaluation in the log."""
+        path = self.path / "evaluations.jsonl"
+        if not path.is_file():
+            return []
+        return [(item.cost, item.quality) for item, _ in read_records(path) if item.is_finite]
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            write_text(self.path / name, text)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from error

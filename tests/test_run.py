@@ -1,0 +1,214 @@
+"""The search loop and the whole of `ecad search`, on a tiny model: exact resume, refusals, results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecad.config import SearchConfig
+from ecad.errors import ConfigError, RunError
+from ecad.records import Candidate, Evaluation
+from ecad.run import evolve, search
+from ecad.schedule import ScheduleShape, genome_length, load_schedule, to_genome
+from ecad.storage import EvaluationLog, RunFolder
+
+SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
+CONFIG = SearchConfig(model="tiny", generations=6, population=10)
+
+
+class ToyExecutor:
+    """Evaluates without a model: quality is a fixed function of the genome. Can stop after some evaluations."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.done = 0
+        self._stop_after = stop_after
+        self._weights = np.random.default_rng(0).random(genome_length(SHAPE))
+
+    def run(self, candidates: Sequence[Candidate]) -> Iterator[Evaluation]:
+        for candidate in candidates:
+            if self.done == self._stop_after:
+                raise KeyboardInterrupt
+            self.done += 1
+            genome = to_genome(candidate.schedule)
+            quality = float((genome * self._weights).sum() / self._weights.sum())
+            yield Evaluation(candidate.key, float(genome.mean()), quality, (quality,), int(genome.sum()))
+
+
+def test_stopped_anywhere_and_resumed_gives_the_same_log(tmp_path: Path) -> None:
+    def run(path: Path, stop_after: int | None = None) -> None:
+        with EvaluationLog(path) as log:
+            evolve(CONFIG, SHAPE, ToyExecutor(stop_after), log, lambda progress: None)
+
+    run(tmp_path / "whole.jsonl")
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    assert whole.count(b"\n") == 60
+    for stop_after in (0, 1, 9, 10, 11, 37, 59):
+        path = tmp_path / f"{stop_after}.jsonl"
+        with pytest.raises(KeyboardInterrupt):
+            run(path, stop_after)
+        assert whole.startswith(path.read_bytes())
+        run(path)
+        assert path.read_bytes() == whole
+
+
+def test_resuming_evaluates_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    for expected in (60, 0):
+        executor = ToyExecutor()
+        with EvaluationLog(path) as log:
+            evolve(CONFIG, SHAPE, executor, log, lambda progress: None)
+        assert executor.done == expected
+
+
+def test_more_generations_extend_the_same_search(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with EvaluationLog(path) as log:
+        history = evolve(CONFIG, SHAPE, ToyExecutor(), log, lambda progress: None)
+        six = path.read_bytes()
+        config = SearchConfig(**{**asdict(CONFIG), "generations": 8})
+        longer = evolve(config, SHAPE, ToyExecutor(), log, lambda progress: None)
+    assert path.read_bytes().startswith(six)
+    assert longer.hypervolume[:6] == history.hypervolume
+    assert longer.hypervolume == sorted(longer.hypervolume)
+    assert longer.hypervolume[-1] > longer.hypervolume[0]
+
+
+# --- the whole thing, on a tiny diffusers pipeline ---
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("prompts")
+    (folder / "search.txt").write_text("a large red circle on a gray background\n")
+    (folder / "heldout.txt").write_text("a small blue square on a white background\n")
+    shutil.copy(folder / "search.txt", folder / "same.txt")
+    return {
+        "model": str(tiny_folder),
+        "steps": 6,
+        "generations": 3,
+        "population": 6,
+        "quality": "alignment",
+        "prompts": str(folder / "search.txt"),
+        "heldout_prompts": str(folder / "heldout.txt"),
+        "batch_size": 2,
+        "seeds_per_prompt": 2,
+        "heldout_seeds_per_prompt": 2,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture(autouse=True)
+def _toy_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model draws noise, so any deterministic score will do: the contrast of the image."""
+
+    class Contrast:
+        name = "contrast"
+
+        def __call__(self, prompts: Sequence[str], images: np.ndarray) -> np.ndarray:
+            return images.reshape(len(images), -1).std(axis=1) / 255.0
+
+    monkeypatch.setattr("ecad.run_setup.make_scorer", lambda name: Contrast())
+
+
+def reproducible_files(folder: Path) -> dict[str, bytes]:
+    names = ["config.yaml", "evaluations.jsonl", "history.json"]
+    paths = [*(folder / name for name in names), *sorted((folder / "front").glob("*.yaml"))]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def finished(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _toy_scorer.__wrapped__(monkeypatch)  # type: ignore[attr-defined]
+        search(SearchConfig.from_mapping(settings), folder)
+    return folder
+
+
+def test_results_of_a_search(finished: Path, settings: dict[str, Any]) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    rows = {row["name"]: row for row in report["rows"]}
+    assert rows["uncached"]["speedup_macs"] == 1.0
+    assert rows["uncached"]["difference"] == 0.0
+    assert {"fora:2", "fora:3", "steps:3"} <= set(rows)
+    assert report["heldout"]["images"] == 2
+    front = RunFolder.existing(finished).read_front()
+    assert list(front) == [row["name"] for row in report["rows"] if row["kind"] == "front"]
+    assert "all" not in [row["name"] for row in report["rows"]]
+    for path in (finished / "front").glob("*.yaml"):
+        schedule = load_schedule(path)
+        assert schedule.shape == SHAPE
+        assert schedule.provenance["search"]["contrast"] > 0
+        assert schedule.model["height"] == 16
+    assert RunFolder.existing(finished).count_evaluations() == 18
+
+
+def test_equal_settings_give_equal_files(finished: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    search(SearchConfig.from_mapping(settings), tmp_path / "again")
+    assert reproducible_files(tmp_path / "again") == reproducible_files(finished)
+
+
+def test_a_stopped_search_continues_to_the_same_files(
+    finished: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    def stop(progress: Any) -> None:
+        if progress.evaluations == 8:
+            raise KeyboardInterrupt
+
+    config = SearchConfig.from_mapping(settings)
+    with pytest.raises(KeyboardInterrupt):
+        search(config, tmp_path / "run", stop)
+    assert RunFolder.existing(tmp_path / "run").count_evaluations() == 8
+    search(config, tmp_path / "run")
+    assert reproducible_files(tmp_path / "run") == reproducible_files(finished)
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished: Path, settings: dict[str, Any]) -> None:
+    before = reproducible_files(finished)
+    for change in ({"seed": 5}, {"population": 8}, {"steps": 5}):
+        config = SearchConfig.from_mapping({**settings, **change})
+        name, value = next(iter(change.items()))
+        with pytest.raises(
+            RunError, match=rf"other settings \(settings {name}: .* there, {value} now\).*--out"
+        ):
+            search(config, finished)
+    assert reproducible_files(finished) == before
+
+
+def test_changed_prompts_in_the_same_file_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a small red cross on a white background\n")
+    config = SearchConfig.from_mapping({**settings, "prompts": str(prompts), "generations": 1})
+    search(config, tmp_path / "run")
+    prompts.write_text("a small green cross on a white background\n")
+    with pytest.raises(RunError, match=r"other settings \(prompts search"):
+        search(config, tmp_path / "run")
+
+
+def test_shared_prompts_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = SearchConfig.from_mapping({**settings, "heldout_prompts": settings["prompts"]})
+    with pytest.raises(ConfigError, match="must be disjoint"):
+        search(config, tmp_path / "run")
+
+
+def test_searching_by_latency(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = SearchConfig.from_mapping({**settings, "cost": "latency", "generations": 2})
+    search(config, tmp_path / "run")
+    table = json.loads((tmp_path / "run" / "latency_table.json").read_text())
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    front = [row for row in report["rows"] if row["kind"] == "front"]
+    assert all(row["latency_s_predicted"] > 0 for row in front)
+    # A given table makes a latency search as reproducible as one by MACs.
+    given = {**settings, "cost": "latency", "generations": 2}
+    given["latency_table"] = str(tmp_path / "run" / "latency_table.json")
+    search(SearchConfig.from_mapping(given), tmp_path / "given")
+    assert json.loads((tmp_path / "given" / "latency_table.json").read_text()) == table
+    logs = [(tmp_path / name / "evaluations.jsonl").read_bytes() for name in ("run", "given")]
+    assert logs[0] == logs[1]
