@@ -1,0 +1,79 @@
+"""`ecad generate`: the same image with and without a schedule, side by side, with both times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+
+@dataclass(frozen=True)
+class _Overrides:
+    steps: int | None
+    guidance_scale: float | None
+    height: int | None
+    width: int | None
+
+
+def generate(
+    model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
+    prompt: str = typer.Option(..., help="What to draw."),
+    schedule: str = typer.Option(..., help="Schedule file, bundled name, or heuristic such as fora:3."),
+    out: Path = typer.Option(Path("out.png"), "--out", "-o", help="PNG file to write."),
+    seed: int = typer.Option(0, help="Seed of the initial noise."),
+    steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
+    guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    height: int | None = typer.Option(None, help="Image height in pixels."),
+    width: int | None = typer.Option(None, help="Image width in pixels."),
+    repeats: int = typer.Option(3, min=1, help="Timed repeats; the median is printed."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
+) -> None:
+    """Make one image uncached and one with a schedule, side by side, and print both times."""
+    from ecad.models import find_model
+    from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
+
+    source = find_model(model)
+    loaded_schedule: Schedule | None = None
+    if not is_heuristic(schedule):
+        loaded_schedule = load_schedule(schedule)
+        steps = steps or loaded_schedule.steps
+
+    from ecad.caching import applied
+    from ecad.evaluation.latency import measure_interleaved
+    from ecad.evaluation.loading import load_model, settings_for
+    from ecad.evaluation.samplers import Job, make_sampler
+    from ecad.evaluation.samplers.base import Images
+    from ecad.report.images import side_by_side
+    from ecad.schedule import ScheduleShape
+
+    loaded = load_model(source, device, dtype)
+    settings = settings_for(loaded.source, _Overrides(steps, guidance_scale, height, width))
+    sampler = make_sampler(loaded, settings)
+    if loaded_schedule is None:
+        blocks = loaded.spec.block_counts(loaded.source.transformer_config or {})
+        loaded_schedule = heuristic(schedule, ScheduleShape(loaded.spec.family, settings.steps, blocks))
+    chosen = loaded_schedule
+    conditioning = sampler.encode([prompt], 1)
+    images: dict[str, Images] = {}
+
+    def uncached() -> None:
+        images["uncached"] = sampler.sample(conditioning, [Job(0, seed)])
+
+    def cached() -> None:
+        with applied(loaded.pipe, chosen):
+            images["cached"] = sampler.sample(conditioning, [Job(0, seed)])
+
+    times = measure_interleaved({"uncached": uncached, "cached": cached}, repeats=repeats, warmup=1, images=1)
+    plain_s, cached_s = times["uncached"].median_s, times["cached"].median_s
+    title = chosen.name or schedule
+    picture = side_by_side(
+        [images["uncached"][0], images["cached"][0]],
+        [f"uncached, {plain_s:.3f} s", f"{title}, {cached_s:.3f} s"],
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out)
+    print(f"uncached  {plain_s:.3f} s")
+    print(f"schedule  {cached_s:.3f} s   {plain_s / cached_s:.2f}x faster   ({title})")
+    print(out)

@@ -1,0 +1,26 @@
+"""`ecad models`: the names that --model knows."""
+
+from __future__ import annotations
+
+
+def models() -> None:
+    """List the models that ecad knows by name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ecad.models import list_models
+
+    table = Table()
+    for heading in ("name", "size", "steps", "guidance", "weights"):
+        table.add_column(heading, no_wrap=heading != "weights", overflow="fold")
+    for preset in list_models():
+        table.add_row(
+            preset.name,
+            f"{preset.height} x {preset.width}",
+            str(preset.steps),
+            f"{preset.guidance_scale:g}",
+            "bundled with ecad" if preset.source is None else preset.transformer_source or preset.source,
+        )
+    console = Console()
+    console.print(table)
+    console.print("--model also takes a folder written by pipe.save_pretrained(...) or a hub id owner/name.")

@@ -1,0 +1,103 @@
+"""`ecad search`: learn a front of schedules."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ecad.errors import ConfigError
+
+
+def search(
+    model: str | None = typer.Option(None, help="Preset name, local pipeline folder, or hub id."),
+    generations: int | None = typer.Option(None, help="Generations, the first one included. [default: 50]"),
+    population: int | None = typer.Option(None, help="Schedules per generation."),
+    seed: int | None = typer.Option(None, help="Seed of the search. [default: 0]"),
+    out: Path | None = typer.Option(None, help="Run folder. [default: runs/<model>]"),
+    resume: Path | None = typer.Option(None, help="Continue the run in this folder; --generations may grow."),
+    config: Path | None = typer.Option(None, help="YAML file with settings; options given here win."),
+    cost: str | None = typer.Option(None, help="What to minimise: macs or latency. [default: macs]"),
+    latency_table: str | None = typer.Option(None, help="JSON latency table of an earlier run."),
+    quality: str | None = typer.Option(None, help="What to maximise, e.g. alignment."),
+    prompts: str | None = typer.Option(None, help="Prompts to search on: a text file or a bundled set."),
+    prompts_limit: int | None = typer.Option(None, help="Use only the first so many prompts."),
+    seeds_per_prompt: int | None = typer.Option(None, help="Images per prompt. [default: 1]"),
+    heldout_prompts: str | None = typer.Option(None, help="Prompts to report on; disjoint from --prompts."),
+    heldout_limit: int | None = typer.Option(None, help="Use only the first so many held-out prompts."),
+    heldout_seeds_per_prompt: int | None = typer.Option(None, help="Images per held-out prompt."),
+    steps: int | None = typer.Option(None, help="Denoising steps."),
+    guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    height: int | None = typer.Option(None, help="Image height in pixels."),
+    width: int | None = typer.Option(None, help="Image width in pixels."),
+    batch_size: int | None = typer.Option(None, help="Images per batch."),
+    dtype: str | None = typer.Option(None, help="auto, float32, float16 or bfloat16."),
+    device: str | None = typer.Option(None, help="auto, cpu, cuda, cuda:N or mps."),
+    mutation_rate: float | None = typer.Option(None, help="Bit-flip probability per gene. [default: 0.02]"),
+) -> None:
+    """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
+    options = {name: value for name, value in locals().items() if value is not None}
+    settings = {name: options[name] for name in _setting_names() if name in options}
+    if resume is not None:
+        folder, values = _resumed(resume, settings, out, config)
+    else:
+        folder, values = _new(settings, out, config)
+
+    from ecad.cli.display import SearchDisplay
+    from ecad.config import SearchConfig
+    from ecad.run import search as run_search
+
+    search_config = SearchConfig.from_mapping(values)
+    try:
+        with SearchDisplay(search_config, folder) as display:
+            run_search(search_config, folder, display.update, extend=resume is not None)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; everything is saved. Continue with: ecad search --resume {folder}", file=sys.stderr
+        )
+        raise typer.Exit(130) from None
+
+    from ecad.cli.show import show
+
+    show(folder, as_json=False)
+    print(f"\nnext: ecad plot {folder}    ecad export {folder} --speedup 2.0 -o fast.yaml")
+
+
+def _setting_names() -> list[str]:
+    from ecad.config import SearchConfig
+
+    return [field.name for field in fields(SearchConfig)]
+
+
+def _new(settings: dict[str, Any], out: Path | None, config: Path | None) -> tuple[Path, dict[str, Any]]:
+    from ecad.config import read_settings
+
+    values = {**(read_settings(config) if config is not None else {}), **settings}
+    if "model" not in values:
+        raise ConfigError(
+            "no model: give --model, for example --model pixart-mini (ecad models lists the names)"
+        )
+    return out or Path("runs") / Path(str(values["model"])).name, values
+
+
+def _resumed(
+    folder: Path, settings: dict[str, Any], out: Path | None, config: Path | None
+) -> tuple[Path, dict[str, Any]]:
+    from ecad.storage import RunFolder
+
+    if out is not None or config is not None:
+        raise ConfigError("--resume takes everything from the run folder: leave out --out and --config")
+    refused = sorted(set(settings) - {"generations", "device"})
+    if refused:
+        names = ", ".join("--" + name.replace("_", "-") for name in refused)
+        raise ConfigError(f"--resume continues with the run's own settings: leave out {names}")
+    known = RunFolder.existing(folder).read_config().get("settings")
+    if not isinstance(known, dict):
+        raise ConfigError(f"{folder}/config.yaml has no settings")
+    earlier, wanted = known.get("generations"), settings.get("generations")
+    if wanted is not None and isinstance(earlier, int) and wanted < earlier:
+        raise ConfigError(f"the run in {folder} is for {earlier} generations: --generations may only grow")
+    return folder, {**known, **settings}

@@ -1,0 +1,124 @@
+"""How a running search looks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ecad.records import Progress
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+class Rate:
+    """Evaluations and images per second over the last minute, and the remaining time of the phase."""
+
+    def __init__(self, window_s: float = 60.0) -> None:
+        self._window_s = window_s
+        self._history: deque[tuple[float, int]] = deque()
+        self._phase = ""
+        self.hypervolumes: list[float] = []
+
+    def update(self, progress: Progress, now_s: float) -> None:
+        if progress.phase != self._phase:
+            self._history.clear()
+            self._phase = progress.phase
+        done = progress.images[0] if progress.phase == "held-out" else progress.evaluations
+        self._history.append((now_s, done))
+        while len(self._history) > 2 and now_s - self._history[0][0] > self._window_s:
+            self._history.popleft()
+        if progress.phase == "search" and progress.evaluated == progress.population:
+            self.hypervolumes.append(progress.hypervolume)
+
+    @property
+    def per_second(self) -> float:
+        """Evaluations per second while searching, images per second on the held-out prompts."""
+        if len(self._history) < 2:
+            return 0.0
+        (start_s, start), (end_s, end) = self._history[0], self._history[-1]
+        return (end - start) / (end_s - start_s) if end_s > start_s else 0.0
+
+    def remaining_s(self, progress: Progress) -> float | None:
+        rate = self.per_second
+        if rate <= 0.0:
+            return None
+        if progress.phase == "held-out":
+            return (progress.images[1] - progress.images[0]) / rate
+        total = progress.generations * progress.population
+        done = (progress.generation - 1) * progress.population + progress.evaluated
+        return (total - done) / rate
+
+
+def progress_line(progress: Progress, rate: Rate) -> str:
+    """One plain line of text."""
+    eta = _duration(rate.remaining_s(progress))
+    if progress.phase == "held-out":
+        done, total = progress.images
+        return f"held-out report: {done}/{total} images, {rate.per_second:.1f} images/s, {eta} left"
+    return (
+        f"generation {progress.generation}/{progress.generations}: {progress.evaluations} evaluations, "
+        f"{_images_per_second(progress, rate):.1f} images/s, hypervolume {progress.hypervolume:.4f}, "
+        f"front {len(progress.points)}, {eta} left | {_best_points(progress)}"
+    )
+
+
+def progress_panel(title: str, progress: Progress, rate: Rate) -> Panel:
+    """The live panel: bars, rates, hypervolume and the front's best points."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    if progress.phase == "held-out":
+        done, total = progress.images
+        table.add_row("held-out", ProgressBar(total=total, completed=done, width=50))
+        table.add_row("images", f"{done} of {total}   {rate.per_second:.1f} images/s")
+    else:
+        total = progress.generations * progress.population
+        done = (progress.generation - 1) * progress.population + progress.evaluated
+        table.add_row("search", ProgressBar(total=total, completed=done, width=50))
+        table.add_row(
+            "generation",
+            f"{progress.generation} of {progress.generations}   "
+            f"candidate {progress.evaluated} of {progress.population}",
+        )
+        table.add_row(
+            "evaluations", f"{progress.evaluations}   {_images_per_second(progress, rate):.1f} images/s"
+        )
+    table.add_row("time left", _duration(rate.remaining_s(progress)))
+    table.add_row("hypervolume", Text(f"{progress.hypervolume:.4f}  {_sparkline(rate.hypervolumes)}"))
+    table.add_row("front", f"{len(progress.points)} schedules   {_best_points(progress)}")
+    return Panel(Group(table), title=title, title_align="left", width=100)
+
+
+def _images_per_second(progress: Progress, rate: Rate) -> float:
+    return rate.per_second * progress.images_per_evaluation
+
+
+def _best_points(progress: Progress) -> str:
+    """The best quality at some speedups, as far as the front reaches."""
+    parts = []
+    for speedup in (1.5, 2.0, 3.0, 4.0, 5.0):
+        reachable = [quality for cost, quality in progress.points if cost <= 1.0 / speedup]
+        if reachable:
+            parts.append(f"{speedup:g}x: {max(reachable):.3f}")
+    return "  ".join(parts)
+
+
+def _sparkline(values: list[float], width: int = 40) -> str:
+    values = values[-width:]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if high <= low:
+        return ""
+    return "".join(_SPARKS[int((value - low) / (high - low) * (len(_SPARKS) - 1))] for value in values)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,96 @@
+"""Tables of a run's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+_KIND_STYLE = {"uncached": "bold", "front": "green", "heuristic": "yellow", "fewer-steps": "cyan"}
+
+
+def summary_text(report: Mapping[str, Any]) -> Text:
+    """Two lines: what was searched and what the numbers below were measured on."""
+    search, heldout, environment = report["search"], report["heldout"], report["environment"]
+    return Text(
+        f"{report['model']}, {report['steps']} steps: {search['evaluations']} schedules evaluated in "
+        f"{search['generations']} generations on {search['images_per_evaluation']} images ({search['prompts']})\n"
+        f"below: {heldout['images']} held-out images ({heldout['prompts']}), 95 % intervals; latency per image "
+        f"in batches of {report['latency']['batch_size']} on {environment['hardware']} ({environment['device']})"
+    )
+
+
+def report_table(report: Mapping[str, Any]) -> Table:
+    """One row per schedule: speedups, MACs, latency, quality, and the paired difference to uncached."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("")
+    table.add_column("schedule", no_wrap=True)
+    headings = (
+        "MACs",
+        "MACs\nspeedup",
+        "ms per\nimage",
+        "latency\nspeedup",
+        report["quality"],
+        "minus uncached",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    previous = None
+    for row in report["rows"]:
+        if previous not in (None, row["kind"]):
+            table.add_section()
+        previous = row["kind"]
+        low, high = row["quality_interval"]
+        table.add_row(
+            Text(row["kind"], style=_KIND_STYLE.get(row["kind"], "")),
+            row["name"],
+            _macs(row["macs"]),
+            f"{row['speedup_macs']:.2f}x",
+            f"{row['latency_s'] * 1000:.1f}",
+            f"{row['speedup_latency']:.2f}x",
+            f"{row['quality']:.3f} ±{(high - low) / 2:.3f}",
+            "" if row["kind"] == "uncached" else _difference(row["difference"], row["difference_interval"]),
+        )
+    return table
+
+
+def comparison_table(report: Mapping[str, Any]) -> Table:
+    """The front against the best heuristic and the best fewer-steps row at the same speedup."""
+    volumes = report["hypervolume"]
+    table = Table(
+        title=(
+            "held-out, at equal speedup in MACs (hypervolume: "
+            f"front {volumes['front']:.4f}, heuristics {volumes['heuristic']:.4f}, "
+            f"fewer steps {volumes['fewer-steps']:.4f})"
+        ),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("at least", justify="right")
+    for heading in ("front", "against"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("difference", justify="right", no_wrap=True)
+    for item in report["comparisons"]:
+        table.add_row(
+            f"{item['speedup_macs']:g}x",
+            item["front"],
+            f"{item['rival']} ({item['rival_speedup_macs']:.2f}x)",
+            _difference(item["difference"], item["difference_interval"]),
+        )
+    return table
+
+
+def _difference(mean: float, interval: Sequence[float]) -> Text:
+    low, high = interval
+    style = "green" if low > 0 else "red" if high < 0 else ""
+    return Text(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", style=style)
+
+
+def _macs(macs: int) -> str:
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if macs >= size:
+            return f"{macs / size:.3g} {unit}"
+    return str(macs)
