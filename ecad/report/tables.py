@@ -13,13 +13,20 @@ _KIND_STYLE = {"uncached": "bold", "front": "green", "heuristic": "yellow", "few
 
 
 def summary_text(report: Mapping[str, Any]) -> Text:
-    """Two lines: what was searched and what the numbers below were measured on."""
+    """A few lines: what was searched and what the numbers below were measured on."""
     search, heldout, environment = report["search"], report["heldout"], report["environment"]
+    error = report["latency"]["prediction_error"]
+    predicted = (
+        ""
+        if error is None
+        else f"\nlatency table: {error['mean']:.1%} mean, {error['max']:.1%} largest error"
+    )
     return Text(
         f"{report['model']}, {report['steps']} steps: {search['evaluations']} schedules evaluated in "
         f"{search['generations']} generations on {search['images_per_evaluation']} images ({search['prompts']})\n"
         f"below: {heldout['images']} held-out images ({heldout['prompts']}), 95 % intervals; latency per image "
         f"in batches of {report['latency']['batch_size']} on {environment['hardware']} ({environment['device']})"
+        + predicted
     )
 
 

@@ -28,6 +28,12 @@ def test_bundled_sets_are_disjoint() -> None:
     check_disjoint(search, heldout)
 
 
+def test_ecad_100() -> None:
+    prompts = load_prompts("ecad-100")
+    assert len(prompts) == 100
+    assert len({len(prompt.split()) for prompt in prompts.prompts}) > 15  # mixed lengths
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no prompt file 'nowhere.txt'.*scenes-search"):
         load_prompts("nowhere.txt")
