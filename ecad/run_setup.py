@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -117,17 +118,29 @@ def prepare(folder: RunFolder, config: SearchConfig) -> PreparedRun:
 def environment(model: LoadedModel) -> dict[str, Any]:
     """Versions and hardware, for people who read the results."""
     device = model.device
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name()
     return {
         "ecad": ecad.__version__,
         "python": sys.version.split()[0],
         **{name: metadata.version(name) for name in ("torch", "diffusers", "transformers", "numpy", "pymoo")},
         "platform": platform.platform(),
         "device": str(device),
-        "hardware": hardware or platform.machine(),
+        "hardware": hardware,
         "torch_threads": torch.get_num_threads(),
         "dtype": str(model.pipe.transformer.dtype),
     }
+
+
+def _processor_name() -> str:
+    """The CPU's name and number of usable cores; Linux tells the name only in /proc/cpuinfo."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet]:

@@ -97,6 +97,8 @@ class LatencyTable:
     that no schedule saves: norms and gates, embedders, the VAE. It fits one number of steps, one resolution and
     one batch size. `error_mean` and `error_max` are the mean and the largest relative error (absolute values)
     of predicting each measured schedule by a fit to all the others (leave-one-out).
+    The largest is usually that of an extreme such as "step 0 only", which the others only extrapolate to: it is
+    pessimistic for the mixtures that a search proposes.
     """
 
     constant_s: float
