@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
+_COST_KEYS = ("macs", "macs_paper", "speedup_macs", "speedup_macs_paper")
+
 
 @app.command("new")
 def new(
-    name: str = typer.Argument(help="Heuristic, for example fora:3."),
+    name: str = typer.Argument(metavar="HEURISTIC", help="For example fora:3."),
     model: str = typer.Option(..., help="Preset name or local pipeline folder."),
     out: Path = typer.Option(..., "--out", "-o", help="File to write."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
@@ -54,19 +56,16 @@ def show(
     """Draw a schedule in the terminal: a heatmap of steps and blocks for each component."""
     from rich.console import Console
 
-    from ecad.report.heatmap import schedule_panels, schedule_summary
+    from ecad.report.heatmap import Legend, schedule_panels, schedule_summary
 
     loaded = _load(schedule, model, steps)
-    console = Console()
-    console.print(schedule_summary(loaded))
-    console.print(schedule_panels(loaded))
     costs, note = _costs(loaded, model)
-    if costs is not None:
-        console.print(
-            f"{costs['macs'] / 1e12:.4g} TMACs per image, {costs['speedup_macs']:.2f}x fewer than uncached"
-        )
-    else:
-        console.print(f"MACs: {note}")
+    console = Console()
+    console.print(schedule_summary(loaded, costs))
+    console.print(schedule_panels(loaded))
+    console.print(Legend())
+    if costs is None:
+        print(f"note: no MACs, {note}", file=sys.stderr)
 
 
 @app.command("check")
@@ -76,8 +75,13 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check a schedule file and state its cost."""
-    loaded = _load(schedule, model, None)
-    costs, note = _costs(loaded, model)
+    try:
+        loaded = _load(schedule, model, None)
+        costs, note = _costs(loaded, model)
+    except EcadError as error:
+        if as_json:
+            print(json.dumps({"valid": False, "error": str(error)}, indent=1))
+        raise
     result: dict[str, Any] = {
         "valid": True,
         "name": loaded.name,
@@ -86,19 +90,17 @@ def check(
         "blocks": dict(loaded.shape.blocks),
         "model": dict(loaded.model),
         "recompute_fraction": loaded.recompute_fraction(),
-        **(costs or {"macs": None, "macs_paper": None, "speedup_macs": None}),
+        **(costs or dict.fromkeys(_COST_KEYS)),
     }
     if costs is None:
         print(f"note: no MACs, {note}", file=sys.stderr)
     if as_json:
         print(json.dumps(result, indent=1))
         return
-    speedup = (
-        "" if costs is None else f", {costs['macs'] / 1e12:.4g} TMACs ({costs['speedup_macs']:.2f}x fewer)"
-    )
-    print(
-        f"{schedule}: valid; {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed{speedup}"
-    )
+    from ecad.report.heatmap import cost_text
+
+    cost = "" if costs is None else f", {cost_text(costs)}"
+    print(f"{schedule}: valid; {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed{cost}")
 
 
 def _load(text: str, model: str | None, steps: int | None) -> Schedule:
@@ -125,36 +127,50 @@ def _shape(source: ModelSource, steps: int | None) -> ScheduleShape:
 
 
 def _costs(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | None, str]:
-    """MACs in both conventions, or None and the reason why they are not known."""
+    """MACs in both conventions, or None and the reason why they are not known.
+
+    The model is the one that the user names, else the one that the schedule was made for. A schedule that does
+    not fit it is an error.
+    """
     from ecad.evaluation.cost import schedule_macs, speedup_macs, workload_for
     from ecad.models import find_model
 
-    name = model or schedule.model.get("name")
-    if not isinstance(name, str):
+    made_for = schedule.model.get("name")
+    name = model or made_for
+    if not isinstance(name, str) or not name:
         return None, "the file names no model: give --model"
     try:
         source = find_model(name)
+        expected = _shape(source, schedule.steps)
     except EcadError as error:
         if model is not None:
             raise
-        return None, f"the file's model is not known here ({error}): give --model"
-    if source.spec is None:
-        return None, f"the architecture of {name!r} is not known before it is loaded: give --model"
-    expected = _shape(source, schedule.steps)
+        return None, f"the file's model {name!r} is not known here: give --model ({error})"
     if expected != schedule.shape:
         raise ScheduleError(
             f"the schedule does not fit {name}: it is for {schedule.shape.describe()}, "
             f"the model has {expected.describe()}"
         )
-    height, width = (schedule.model.get(key) for key in ("height", "width"))
-    workload = workload_for(
-        source,
-        height=height if isinstance(height, int) else None,
-        width=width if isinstance(width, int) else None,
-    )
-    return {
-        "macs": schedule_macs(schedule, workload),
-        "macs_paper": schedule_macs(schedule, workload, "paper"),
-        "speedup_macs": speedup_macs(schedule, workload),
-        "speedup_macs_paper": speedup_macs(schedule, workload, "paper"),
-    }, ""
+    # The sizes are those of the model that the schedule was made for: another model keeps its own.
+    is_same = source.name == made_for
+    height, width = (_pixels(schedule, key) if is_same else None for key in ("height", "width"))
+    workload = workload_for(source, height=height, width=width)
+    return dict(
+        zip(
+            _COST_KEYS,
+            (
+                schedule_macs(schedule, workload),
+                schedule_macs(schedule, workload, "paper"),
+                speedup_macs(schedule, workload),
+                speedup_macs(schedule, workload, "paper"),
+            ),
+            strict=True,
+        )
+    ), ""
+
+
+def _pixels(schedule: Schedule, key: str) -> int | None:
+    value = schedule.model.get(key)
+    if value is not None and type(value) is not int:
+        raise ScheduleError(f"the schedule's model.{key} must be a whole number of pixels, not {value!r}")
+    return value

@@ -2,15 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 from rich.columns import Columns
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ecad.schedule import Schedule
+from ecad.schedule import BoolArray, Schedule
 
 # Different characters too, not only colours: for terminals without them, and for eyes that do not tell them apart.
-_RECOMPUTE, _REUSE = ("█", "green"), ("·", "bright_black")
+_STYLES = {True: "green", False: "bright_black"}
+_CHARACTERS = {True: "█", False: "·"}
+_ASCII_CHARACTERS = {True: "#", False: "."}
+_LEVELS = "▁▂▃▄▅▆▇█"
+_ASCII_LEVELS = "12345678"
+
+
+class Heatmap:
+    """One component's recomputations in a panel: a row per step, one or two characters per block."""
+
+    def __init__(self, title: str, recompute: BoolArray) -> None:
+        """`recompute` has the shape (steps, blocks)."""
+        self.title = title
+        self.recompute = recompute
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        steps, blocks = self.recompute.shape
+        characters = _ASCII_CHARACTERS if options.ascii_only else _CHARACTERS
+        label_width = self._label_width()
+        cell = self._cell_width()
+        ruler = "".join(
+            f"{block:<{5 * cell}d}" for block in range(0, blocks, 5)
+        )  # every fifth block's number
+        text = Text(no_wrap=True, overflow="crop")
+        text.append(" " * label_width + ruler[: blocks * cell] + "\n", style="bright_black")
+        for step in range(steps):
+            text.append(f"{step:{label_width - 1}d} ", style="bright_black")
+            for value in self.recompute[step]:
+                text.append(characters[bool(value)] * cell, style=_STYLES[bool(value)])
+            text.append("" if step == steps - 1 else "\n")
+        yield Panel(text, title=self.title, title_align="left", width=self._width(), padding=0)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        width = min(self._width(), options.max_width)
+        return Measurement(width, width)
+
+    def _width(self) -> int:
+        cells = self.recompute.shape[1] * self._cell_width()
+        return max(self._label_width() + cells, len(self.title) + 2) + 2  # blanks round the title; borders
+
+    def _cell_width(self) -> int:
+        return 2 if self.recompute.shape[1] <= 12 else 1  # a few blocks: squares, for a character is tall
+
+    def _label_width(self) -> int:
+        return len(str(self.recompute.shape[0] - 1)) + 1  # the step's number and a blank
+
+
+class StepProfile:
+    """One character per step: how much of everything that step recomputes, from nothing to all."""
+
+    def __init__(self, fractions: Sequence[float]) -> None:
+        self.fractions = fractions
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        levels, nothing = (_ASCII_LEVELS, ".") if options.ascii_only else (_LEVELS, "·")
+        text = Text(overflow="fold")
+        for fraction in self.fractions:
+            # Rounded up: only a step that recomputes nothing at all looks like it.
+            level = levels[int(np.ceil(fraction * len(levels))) - 1] if fraction else nothing
+            text.append(level, style=_STYLES[fraction > 0])
+        yield text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, min(max(len(self.fractions), 1), options.max_width))
+
+
+class Legend:
+    """What the heatmap's two characters mean."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        characters = _ASCII_CHARACTERS if options.ascii_only else _CHARACTERS
+        text = Text("rows are steps, columns are blocks: ")
+        for value, meaning in ((True, " recomputed  "), (False, " reused")):
+            text.append(characters[value], style=_STYLES[value])
+            text.append(meaning)
+        yield text
 
 
 def schedule_panels(schedule: Schedule) -> Columns:
@@ -18,39 +98,54 @@ def schedule_panels(schedule: Schedule) -> Columns:
     panels = []
     for block_list in schedule.spec.block_lists:
         array = schedule.recompute[block_list.name]
+        # With a single list of blocks its name only takes room.
+        prefix = f"{block_list.name} " if len(schedule.spec.block_lists) > 1 else ""
         for index, component in enumerate(block_list.component_names):
-            text = Text(no_wrap=True)
-            for step in range(schedule.steps):
-                text.append(f"{step:3d} ")
-                for recompute in array[step, :, index]:
-                    character, style = _RECOMPUTE if recompute else _REUSE
-                    text.append(character, style=style)
-                text.append("" if step == schedule.steps - 1 else "\n")
-            title = f"{component}: {array[:, :, index].mean():.0%}"
-            panels.append(
-                Panel(text, title=title, title_align="left", subtitle=block_list.name, expand=False)
-            )
-    return Columns(panels)
+            recompute = array[:, :, index]
+            panels.append(Heatmap(f"{prefix}{component}: {_percent(recompute.mean())}", recompute))
+    return Columns(panels, padding=(0, 0))
 
 
-def schedule_summary(schedule: Schedule) -> Table:
-    """What the schedule is, in a few lines."""
+def schedule_summary(schedule: Schedule, costs: Mapping[str, float] | None = None) -> Table:
+    """What the schedule is, in a few lines; `costs` has its MACs and speedup, where they are known."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("name", schedule.name or "-")
+    table.add_row("name", Text(schedule.name or "-"))
     table.add_row("for", schedule.shape.describe())
     for key, value in schedule.model.items():
-        table.add_row(key, str(value))
-    table.add_row("recomputed", f"{schedule.recompute_fraction():.1%} of all components")
+        table.add_row(Text(key if key != "name" else "model"), Text(_plain(value)))
+    table.add_row("recomputed", f"{_percent(schedule.recompute_fraction())} of all components")
+    table.add_row("per step", StepProfile(step_fractions(schedule)))
+    if costs is not None:
+        table.add_row("cost", cost_text(costs))
     for key, value in schedule.provenance.items():
-        table.add_row(key, _plain(value))
+        table.add_row(Text(key), Text(_plain(value)))
     return table
+
+
+def cost_text(costs: Mapping[str, float]) -> str:
+    """`costs` has "macs" (of one image) and "speedup_macs"."""
+    macs = costs["macs"]
+    amount = f"{macs / 1e12:.3f} TMACs" if macs >= 1e11 else f"{macs / 1e9:.3f} GMACs"
+    return f"{amount} per image, {costs['speedup_macs']:.2f}x fewer than uncached"
+
+
+def step_fractions(schedule: Schedule) -> list[float]:
+    """For each step, the share of its blocks' components that is recomputed."""
+    flat = np.concatenate(
+        [array.reshape(schedule.steps, -1) for array in schedule.recompute.values()], axis=1
+    )
+    return [float(fraction) for fraction in flat.mean(axis=1)]
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction:.1%}".replace(".0%", "%")
 
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return " to ".join(map(_plain, value))
+        return (" to " if len(value) == 2 else ", ").join(map(_plain, value))  # two numbers are an interval
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def _find(source: str | os.PathLike[str]) -> Path:
             return path
         is_something_else = path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # no permission, no such user (~name), name too long
-        raise ScheduleError(_one_line(f"cannot read the schedule {shown(str(source))}: {error}")) from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ScheduleError(_one_line(f"cannot read the schedule {shown(str(source))}: {reason}")) from None
     if is_something_else:
         raise ScheduleError(_one_line(f"{path} is a folder or a device, not a schedule file"))
     known: list[str] = []
@@ -80,8 +82,15 @@ def _find(source: str | os.PathLike[str]) -> Path:
         if bundled is not None:
             return bundled
         known = list_schedules()
-    names = f"; bundled are {', '.join(known)}" if known else ""
-    raise ScheduleError(f"no schedule file {shown(str(source))}, and no bundled schedule of that name{names}")
+    close = get_close_matches(str(source), known, n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, close))}?"
+        if close
+        else f"known are {', '.join(known) or 'none'}"
+    )
+    raise ScheduleError(
+        f"no schedule file {shown(str(source))}, and no bundled schedule of that name; {hint}"
+    )
 
 
 def _schedule_from(root: Node) -> Schedule:

@@ -37,8 +37,8 @@ WEIGHTS = {"objects": 0.7, "relation": 0.15, "background": 0.15}
 # Squared RGB error per pixel of the object at which an object counts half: a share of its squared contrast with
 # the background, so that an absent object never passes for a faint one, and at most a fixed error, so that a
 # neighbouring colour (orange for yellow) does not pass on a contrasting background.
-OBJECT_ERROR_SHARE = 0.2
-OBJECT_ERROR_LIMIT = 5000.0
+OBJECT_ERROR_SHARE = 0.15
+OBJECT_ERROR_LIMIT = 3500.0
 # The same for the mean over the rest of the canvas.
 BACKGROUND_ERROR_SCALE = 500.0
 # Softness of a relation, pixels: by how much the centres must differ more along the axis than across it.

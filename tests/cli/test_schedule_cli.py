@@ -1,0 +1,212 @@
+"""`ecad schedule new | show | check`: what they write and print, and how they refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from ecad.cli.schedule import app
+from ecad.errors import ConfigError, EcadError, ModelError, ScheduleError
+from ecad.report.heatmap import StepProfile, schedule_panels, step_fractions
+from ecad.resources import schedules_dir
+from ecad.schedule import Schedule, ScheduleShape, heuristic, load_schedule, save_schedule
+
+LARGE = ScheduleShape("pixart", 20, {"transformer_blocks": 28})
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: object) -> EcadError:
+    """The error that the command raises; `ecad.cli.main` makes one line and exit code 2 of it."""
+    error = invoke(*arguments).exception
+    assert isinstance(error, EcadError), error
+    assert "\n" not in str(error)
+    return error
+
+
+def test_new_writes_what_the_name_says(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    assert invoke("new", "fora:3", "--model", "pixart-alpha-512", "-o", path).exit_code == 0
+    schedule = load_schedule(path)
+    assert schedule == heuristic("fora:3", LARGE)
+    assert dict(schedule.model) == {"name": "pixart-alpha-512", "height": 512, "width": 512}
+    assert schedule.provenance["heuristic"] == "fora:3"
+
+
+def test_the_bundled_heuristics_are_what_new_writes(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    assert invoke("new", "tgate:10", "--model", "pixart-sigma", "-o", path).exit_code == 0
+    bundled = schedules_dir() / "pixart-sigma" / "tgate-10.yaml"
+    assert digits(path) == digits(bundled)
+
+
+def digits(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if "# step" in line]
+
+
+def test_new_does_not_overwrite_unless_told(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("mine")
+    error = refused("new", "fora:2", "--model", "pixart-alpha", "-o", path)
+    assert "--force" in str(error)
+    assert path.read_text() == "mine"
+    arguments = ("new", "fora:2", "--model", "pixart-alpha", "--steps", 4, "-o", path, "--force")
+    assert invoke(*arguments).exit_code == 0
+    assert load_schedule(path).steps == 4
+
+
+@pytest.mark.parametrize(
+    ("heuristic_name", "model", "steps", "kind", "message"),
+    [
+        ("fora:3", "pixart-aplha", 20, ModelError, "did you mean 'pixart-alpha'"),
+        ("fora:3", "owner/name", 20, ModelError, "'owner/name' is on a hub"),
+        ("fora:21", "pixart-alpha", 20, ScheduleError, "21 is outside 1 to 20"),
+        ("fora:2", "pixart-alpha", 0, ScheduleError, "1 to 1000 steps, not 0"),
+        ("dora:3", "pixart-alpha", 20, ScheduleError, "unknown heuristic 'dora:3'"),
+    ],
+)
+def test_new_names_what_is_wrong(
+    heuristic_name: str, model: str, steps: int, kind: type[EcadError], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.yaml"
+    error = refused("new", heuristic_name, "--model", model, "--steps", steps, "-o", path)
+    assert isinstance(error, kind)
+    assert message in str(error)
+    assert not path.exists()
+
+
+def test_check_prints_clean_json() -> None:
+    result = invoke("check", "pixart-alpha/fora-2", "--json")
+    assert result.exit_code == 0
+    content = json.loads(result.stdout)
+    macs, macs_paper = content.pop("macs"), content.pop("macs_paper")
+    # fora:2 recomputes 10 of 20 steps; a half percent of a step (text projection, embedders) is never saved.
+    assert content.pop("speedup_macs") == pytest.approx(1.99, abs=0.005)
+    speedup_paper = content.pop("speedup_macs_paper")
+    assert speedup_paper == pytest.approx(1.99, abs=0.005)
+    assert content == {
+        "valid": True,
+        "name": "fora:2",
+        "family": "pixart",
+        "steps": 20,
+        "blocks": {"transformer_blocks": 28},
+        "model": {"name": "pixart-alpha", "height": 256, "width": 256},
+        "recompute_fraction": 0.5,
+    }
+    # The paper (arXiv 2506.15682) gives 5.714 TMACs for the uncached model.
+    assert macs_paper * speedup_paper == pytest.approx(5.714e12, abs=0.001e12)
+    assert macs > macs_paper  # attention products are not in the paper's count
+
+
+def test_check_takes_the_sizes_from_the_schedule(tmp_path: Path) -> None:
+    """Twice the height: every component but the text's keys and values does twice the work, or more."""
+    macs = {}
+    for height in (256, 512):
+        path = tmp_path / f"{height}.yaml"
+        model = {"name": "pixart-alpha", "height": height, "width": 256}
+        save_schedule(heuristic("fora:2", LARGE).replace(model=model), path)
+        macs[height] = json.loads(invoke("check", path, "--json").stdout)["macs_paper"]
+    assert 1.8 < macs[512] / macs[256] < 2.0
+    # On another model the sizes are that model's.
+    other = json.loads(invoke("check", path, "--model", "pixart-alpha-1024", "--json").stdout)
+    native = json.loads(invoke("check", "pixart-alpha-1024/fora-2", "--json").stdout)
+    assert other["macs"] == native["macs"]
+
+
+@pytest.mark.parametrize("model", [{}, {"name": "somebody/some-model"}, {"name": "my-model"}, {"name": 5}])
+def test_check_without_a_known_model_has_no_macs(model: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    save_schedule(heuristic("fora:2", LARGE).replace(model=model), path)
+    result = invoke("check", path, "--json")
+    assert result.exit_code == 0
+    content = json.loads(result.stdout)
+    assert content["valid"] is True
+    assert [content[key] for key in ("macs", "macs_paper", "speedup_macs")] == [None] * 3
+    assert "give --model" in result.stderr
+    known = invoke("check", path, "--model", "pixart-alpha")
+    assert known.exit_code == 0
+    assert "1.99x fewer" in known.stdout
+
+
+def test_check_refuses_a_schedule_that_does_not_fit(tmp_path: Path) -> None:
+    error = refused("check", "pixart-alpha/fora-2", "--model", "pixart-mini")
+    assert "28 transformer_blocks" in str(error)
+    assert "8 transformer_blocks" in str(error)
+    path = tmp_path / "s.yaml"
+    save_schedule(heuristic("fora:2", LARGE).replace(model={"name": "pixart-mini"}), path)
+    assert "does not fit pixart-mini" in str(refused("check", path))
+    save_schedule(heuristic("fora:2", LARGE).replace(model={"name": "pixart-alpha", "height": "tall"}), path)
+    assert "model.height must be a whole number of pixels, not 'tall'" in str(refused("check", path))
+    path.write_text("ecad_schedule: 1\n")
+    assert "s.yaml, line 1" in str(refused("check", path))
+
+
+def test_check_json_of_a_broken_file_says_so_and_fails(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("ecad_schedule: 7\n")
+    result = invoke("check", path, "--json")
+    assert isinstance(result.exception, ScheduleError)
+    content = json.loads(result.stdout)
+    assert content == {"valid": False, "error": str(result.exception)}
+    assert "format version 7" in content["error"]
+
+
+def test_show_draws_every_step_of_every_component() -> None:
+    """20 steps and 28 blocks fit side by side on 100 columns."""
+    result = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["show", "pixart-alpha/tgate-10"])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = [line for line in lines if "│" in line][1:]  # the first row numbers the blocks
+    assert len(rows) == 20
+    full, empty = "█" * 28, "·" * 28
+    assert [row.split("│")[1][3:] for row in rows] == [full] * 20
+    assert [row.split("│")[3][3:] for row in rows] == [full] * 10 + [empty] * 10
+    assert "attn2: 50%" in result.stdout
+    assert "x fewer than uncached" in result.stdout
+
+
+def test_show_a_heuristic_needs_a_model() -> None:
+    error = refused("show", "fora:2")
+    assert isinstance(error, ConfigError)
+    assert "--model" in str(error)
+    result = invoke("show", "fora:2", "--model", "pixart-mini", "--steps", 5)
+    assert result.exit_code == 0
+    assert "60%" in result.stdout  # steps 0, 2, 4 of 5
+
+
+def test_the_picture_is_the_array() -> None:
+    """Steps down, blocks to the right; without colours and without Unicode it still can be read."""
+    array = np.zeros((3, 13, 3), dtype=bool)
+    array[1, 2, 0] = array[2, 12, 0] = True
+    schedule = Schedule("pixart", {"transformer_blocks": array})
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=stream, width=60, color_system=None)
+    console.print(schedule_panels(schedule).renderables[0])  # attn1
+    console.print(StepProfile([1.0, 0.0, 0.5, 0.001]))
+    stream.flush()
+    lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]
+    assert [line.strip("| ") for line in lines[1:5]] == [
+        "0    5    10",
+        "0 " + "#" * 13,
+        "1 " + "..#" + "." * 10,
+        "2 " + "." * 12 + "#",
+    ]
+    assert lines[-1] == "8.41"
+    assert step_fractions(schedule) == pytest.approx([1.0, 1 / 39, 1 / 39])
+
+
+def test_narrow_terminals_stack_the_panels() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=40, color_system=None).print(schedule_panels(heuristic("fora:2", LARGE)))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert len(lines) == 3 * (20 + 3)
