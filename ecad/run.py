@@ -42,12 +42,11 @@ def search(
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.run_report import front_schedules, heldout_report
-    from ecad.run_setup import claim_folder, prepare
+    from ecad.run_setup import prepare
 
     config = config.resolved()
     with RunFolder(out) as folder:
-        claim_folder(folder, config, extend)
-        run = prepare(folder, config)
+        run = prepare(folder, config, extend)
         images = run.evaluator.images_per_evaluation
         history = evolve(
             config,
@@ -75,10 +74,10 @@ def evolve(
     """The search loop. `config` is resolved; `log` may hold the evaluations of an earlier, stopped run."""
     from ecad.search import GeneticSearch
 
+    # pymoo seeds its own generator with the plain seed: the initial population needs another stream.
+    rng = np.random.default_rng([config.seed, 1])
     algorithm = GeneticSearch(
-        initial_genomes(
-            shape, config.population or 0, np.random.default_rng(config.seed), config.mutation_rate
-        ),
+        initial_genomes(shape, config.population or 0, rng, config.mutation_rate),
         seed=config.seed,
         crossover_points=(config.crossover_points_fewest, config.crossover_points_most),
         crossover_probability=config.crossover_probability,
@@ -93,7 +92,8 @@ def evolve(
         missing = [candidate for candidate in candidates if candidate.key not in log]
         for candidate, evaluation in zip(missing, executor.run(missing), strict=True):
             log.append(candidate, evaluation)
-            observer(_progress(config, history, log, generation, candidate.index + 1))
+            if candidate is not candidates[-1]:  # the last one is reported below, with the new front
+                observer(_progress(config, history, log, generation, candidate.index + 1))
         evaluations = [log[candidate.key] for candidate in candidates]
         algorithm.tell(np.array([_objectives(evaluation) for evaluation in evaluations]))
         for evaluation in evaluations:

@@ -20,7 +20,7 @@ from ecad.errors import ConfigError, RunError
 from ecad.evaluation.cost import Workload, workload_for
 from ecad.evaluation.evaluator import ModelEvaluator, Scorer
 from ecad.evaluation.latency import LatencyTable, calibration_schedules, measure_interleaved
-from ecad.evaluation.loading import LoadedModel, load_model, settings_for
+from ecad.evaluation.loading import LoadedModel, choose_device, choose_dtype, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
 from ecad.evaluation.scorers import make_scorer
@@ -50,37 +50,49 @@ class PreparedRun:
     latency_table: LatencyTable | None
 
 
-def claim_folder(folder: RunFolder, config: SearchConfig, extend: bool) -> None:
-    """Write config.yaml, or compare with the one that is there: a run continues only with equal settings.
+def check_folder(folder: RunFolder, config: SearchConfig, extend: bool) -> dict[str, Any]:
+    """The content of config.yaml for this search, once it is clear that the folder may be used for it.
 
-    With `extend` the number of generations may be larger than before.
+    A run continues only with equal settings; with `extend` the number of generations may be larger than before.
+    A folder whose log is still empty may change its settings: nothing was found with the old ones.
     """
     search_prompts, heldout_prompts = _load_prompt_sets(config)
+    device = choose_device(config.device)
     content = {
         "settings": {**config.identity(), "generations": config.generations},
         "model": find_model(config.model).name,
+        "numerics": {"device": device.type, "dtype": str(choose_dtype(config.dtype, device))},
         "prompts": {
             "search": _describe_prompts(search_prompts),
             "heldout": _describe_prompts(heldout_prompts),
         },
     }
     if not folder.is_started:
-        folder.write_config(content)
-        return
+        return content
     known = folder.read_config()
+    if len(folder.log) == 0:
+        if folder.has_results:
+            raise RunError(
+                f"run folder {folder.path} has results but no evaluations: its evaluations.jsonl is lost"
+            )
+        return content
     if extend and isinstance(known.get("settings"), dict):
         known["settings"] = {**known["settings"], "generations": config.generations}
-    for part in ("settings", "model", "prompts"):
+    for part in content:
         if known.get(part) != content[part]:
             raise RunError(
                 f"run folder {folder.path} was started with other settings ({_difference(known, content, part)}): "
                 "use another --out, or continue it unchanged with --resume"
             )
-    folder.write_config(content)
+    return content
 
 
-def prepare(folder: RunFolder, config: SearchConfig) -> PreparedRun:
-    """Load the model and the prompts; `config` is resolved."""
+def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRun:
+    """Load the model and the prompts and claim the folder; `config` is resolved.
+
+    Everything that can be wrong with the settings is found before the folder is changed.
+    """
+    content = check_folder(folder, config, extend)
     scorer = make_scorer(config.quality or "")
     search_prompts, heldout_prompts = _load_prompt_sets(config)
     model = load_model(config.model, config.device, config.dtype)
@@ -95,7 +107,10 @@ def prepare(folder: RunFolder, config: SearchConfig) -> PreparedRun:
         guidance=settings.guidance_scale > 1.0,
         text_tokens=settings.max_sequence_length,
     )
+    for prompts in (search_prompts, heldout_prompts):
+        scorer.check(prompts.prompts, settings.height, settings.width)
     sampler = make_sampler(model, settings)
+    folder.write_config(content)
     folder.write_json("environment.json", environment(model))
     batch_size = config.batch_size or 1
     table = _latency_table(folder, config, sampler, search_prompts, shape)
@@ -171,14 +186,28 @@ def _latency_table(
     if config.cost != "latency" and config.latency_table is None:
         return None
     stored = folder.read_json("latency_table.json")
+    if stored is None and len(folder.log) > 0:
+        raise RunError(f"run folder {folder.path} has evaluations but its latency_table.json is lost")
     if stored is None and config.latency_table is not None:
         path = Path(config.latency_table)
         given = RunFolder(path.parent).read_json(path.name)
         if given is None:
             raise ConfigError(f"no latency table {path}")
         stored = given
+    # What the seconds are seconds of: a table of another model or size predicts nothing here.
+    settings = sampler.settings
+    measured_on = {
+        "shape": shape.describe(),
+        "size": f"{settings.height} x {settings.width}",
+        "guidance": settings.guidance_scale > 1.0,
+        "batch_size": config.batch_size,
+    }
+    if stored is not None and stored.get("measured_on") != measured_on:
+        raise ConfigError(
+            f"the latency table was measured on {stored.get('measured_on')}, this search runs {measured_on}"
+        )
     table = LatencyTable.from_dict(stored) if stored else _measure_table(config, sampler, prompts, shape)
-    folder.write_json("latency_table.json", table.to_dict())
+    folder.write_json("latency_table.json", {"measured_on": measured_on, **table.to_dict()})
     return table
 
 

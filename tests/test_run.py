@@ -114,6 +114,10 @@ def _toy_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
         def __call__(self, prompts: Sequence[str], images: np.ndarray) -> np.ndarray:
             return images.reshape(len(images), -1).std(axis=1) / 255.0
 
+        def check(self, prompts: Sequence[str], height: int, width: int) -> None:
+            if "unjudgeable" in " ".join(prompts):
+                raise ConfigError("cannot judge this")
+
     monkeypatch.setattr("ecad.run_setup.make_scorer", lambda name: Contrast())
 
 
@@ -192,6 +196,26 @@ def test_changed_prompts_in_the_same_file_are_refused(settings: dict[str, Any], 
         search(config, tmp_path / "run")
 
 
+def test_nothing_is_claimed_before_all_settings_are_known_to_work(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """A mistake that shows late must neither cost a search nor spoil the folder for the corrected command."""
+    prompts = tmp_path / "heldout.txt"
+    prompts.write_text("unjudgeable\n")
+    wrong = {**settings, "heldout_prompts": str(prompts), "generations": 1}
+    with pytest.raises(ConfigError, match="cannot judge this"):
+        search(SearchConfig.from_mapping(wrong), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    search(SearchConfig.from_mapping({**settings, "generations": 1}), tmp_path / "run")
+
+
+def test_a_lost_log_is_not_started_over(finished: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "evaluations.jsonl").unlink()
+    with pytest.raises(RunError, match=r"evaluations.jsonl is lost"):
+        search(SearchConfig.from_mapping(settings), tmp_path / "run")
+
+
 def test_shared_prompts_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     config = SearchConfig.from_mapping({**settings, "heldout_prompts": settings["prompts"]})
     with pytest.raises(ConfigError, match="must be disjoint"):
@@ -210,5 +234,10 @@ def test_searching_by_latency(settings: dict[str, Any], tmp_path: Path) -> None:
     given["latency_table"] = str(tmp_path / "run" / "latency_table.json")
     search(SearchConfig.from_mapping(given), tmp_path / "given")
     assert json.loads((tmp_path / "given" / "latency_table.json").read_text()) == table
+    (tmp_path / "given" / "latency_table.json").unlink()
+    with pytest.raises(RunError, match=r"latency_table.json is lost"):
+        search(SearchConfig.from_mapping(given), tmp_path / "given")
+    with pytest.raises(ConfigError, match=r"table was measured on .*16 x 16.*this search runs .*32 x 16"):
+        search(SearchConfig.from_mapping({**given, "height": 32}), tmp_path / "larger")
     logs = [(tmp_path / name / "evaluations.jsonl").read_bytes() for name in ("run", "given")]
     assert logs[0] == logs[1]

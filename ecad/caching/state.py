@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ecad.caching.clock import StepClock, Tick
+from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
 
 Key = tuple[str, int, int]  # block list, block, component
@@ -29,6 +30,7 @@ class CacheState:
         }
         self._store: dict[Key, Any] = {}
         self._tick: Tick | None = None
+        self._ran: set[Key] = set()  # components that were called in the current forward
 
     def begin_forward(self) -> None:
         """Called before each forward of the transformer."""
@@ -36,6 +38,7 @@ class CacheState:
         tick = self.clock.tick()
         if tick.is_first:
             self.clear()
+        self._ran.clear()
         self._tick = tick
 
     def clear(self) -> None:
@@ -63,6 +66,12 @@ class CacheState:
         if tick is None:  # the block is used outside a forward of the transformer: not ours to cache
             return forward(*args, **kwargs)
         block_list, block, component = key
+        if key in self._ran:
+            raise ScheduleError(
+                f"component {component} of {block_list}[{block}] was called twice in one forward (chunked "
+                "feed-forward?): its outputs cannot be told apart, switch that off while a schedule is applied"
+            )
+        self._ran.add(key)
         plan = self._recompute[block_list]
         step = tick.step
         # The first step of a call recomputes everything, also where img2img starts in the middle.

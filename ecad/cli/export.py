@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from ecad.errors import ConfigError, RunError
+from ecad.errors import ConfigError
 
 
 def export(
@@ -24,9 +24,7 @@ def export(
 
     folder = RunFolder.existing(run)
     folder.read_config()
-    report = folder.read_json("report.json")
-    if report is None:
-        raise RunError(f"the run in {run} has no report yet: let it finish, ecad search --resume {run}")
+    report = folder.read_report()
     if by not in ("macs", "latency"):
         raise ConfigError(f"--by must be macs or latency, not {by!r}")
     if out.exists() and not force:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from ecad.errors import ConfigError, ScheduleError
+
 
 @dataclass(frozen=True)
 class _Overrides:
@@ -34,6 +36,10 @@ def generate(
     from ecad.models import find_model
     from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
 
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ConfigError(f"cannot write an image to {out}: the name must end in .png, .jpg or .webp")
+    if not prompt.strip():
+        raise ConfigError("the prompt is empty: say what to draw")
     source = find_model(model)
     loaded_schedule: Schedule | None = None
     if not is_heuristic(schedule):
@@ -41,6 +47,7 @@ def generate(
         steps = steps or loaded_schedule.steps
 
     from ecad.caching import applied
+    from ecad.evaluation.cost import workload_for
     from ecad.evaluation.latency import measure_interleaved
     from ecad.evaluation.loading import load_model, settings_for
     from ecad.evaluation.samplers import Job, make_sampler
@@ -55,6 +62,12 @@ def generate(
         blocks = loaded.spec.block_counts(loaded.source.transformer_config or {})
         loaded_schedule = heuristic(schedule, ScheduleShape(loaded.spec.family, settings.steps, blocks))
     chosen = loaded_schedule
+    if chosen.steps != settings.steps:
+        raise ScheduleError(f"the schedule is for {chosen.steps} steps, --steps is {settings.steps}")
+    # What does not fit shows here, and not after the uncached image: the size, the family, the blocks.
+    workload_for(loaded.source, height=settings.height, width=settings.width)
+    with applied(loaded.pipe, chosen):
+        pass
     conditioning = sampler.encode([prompt], 1)
     images: dict[str, Images] = {}
 

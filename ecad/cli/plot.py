@@ -6,7 +6,8 @@ from pathlib import Path
 
 import typer
 
-from ecad.errors import ConfigError, RunError
+from ecad.cli.extras import need
+from ecad.errors import ConfigError
 
 
 def plot(
@@ -16,13 +17,12 @@ def plot(
     ),
 ) -> None:
     """Plot the Pareto front, with the heuristics and the model with fewer steps as other points."""
+    need("matplotlib")
     from ecad.storage import RunFolder
 
     folder = RunFolder.existing(run)
     folder.read_config()
-    report = folder.read_json("report.json")
-    if report is None:
-        raise RunError(f"the run in {run} has no report yet: let it finish, ecad search --resume {run}")
+    report = folder.read_report()
     targets = [out] if out is not None else [run / "front.png", run / "front.svg"]
     for target in targets:
         if target.suffix.lower() not in (".png", ".svg", ".pdf"):
@@ -32,6 +32,9 @@ def plot(
 
     figure = front_figure(report, folder.search_points())
     for target in targets:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(target, dpi=150)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(target, dpi=150)
+        except OSError as error:
+            raise ConfigError(f"cannot write {target}: {error.strerror}") from None
         print(target)

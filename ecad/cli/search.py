@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ecad.cli.extras import need
 from ecad.errors import ConfigError
 
 
@@ -39,7 +40,9 @@ def search(
     mutation_rate: float | None = typer.Option(None, help="Bit-flip probability per gene. [default: 0.02]"),
 ) -> None:
     """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
-    options = {name: value for name, value in locals().items() if value is not None}
+    given = dict(locals())
+    need("pymoo")
+    options = {name: value for name, value in given.items() if value is not None}
     settings = {name: options[name] for name in _setting_names() if name in options}
     if resume is not None:
         folder, values = _resumed(resume, settings, out, config)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import typer
 
-from ecad.errors import RunError
-
 
 def show(
     run: Path = typer.Argument(help="Run folder."),
@@ -23,12 +21,7 @@ def show(
 
     folder = RunFolder.existing(run)
     folder.read_config()
-    report = folder.read_json("report.json")
-    if report is None:
-        raise RunError(
-            f"the run in {run} has no report yet ({folder.count_evaluations()} evaluations so far): "
-            f"let it finish, ecad search --resume {run}"
-        )
+    report = folder.read_report()
     if as_json:
         print(json.dumps(report, indent=1))
         return

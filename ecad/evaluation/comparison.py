@@ -72,12 +72,14 @@ def compare(
     scores: list[list[npt.NDArray[np.float64]]] = [[] for _ in contenders]
     seconds: list[list[float]] = [[] for _ in contenders]
     done, total = 0, len(jobs) * len(contenders)
-    for batch in batches_of(jobs, batch_size):
+    for number, batch in enumerate(batches_of(jobs, batch_size)):
         captions = [prompts.prompts[job.prompt_index] for job in batch]
-        for index, contender in enumerate(contenders):
-            images, seconds_per_image = make(contender, batch)
+        for place in range(len(contenders)):
+            index = (place + number) % len(contenders)  # another one is first in each batch
+            images, seconds_per_image = make(contenders[index], batch)
             scores[index].append(scorer(captions, images))
-            seconds[index].append(seconds_per_image)
+            if len(batch) == batch_size or number == 0:  # a smaller last batch has another latency
+                seconds[index].append(seconds_per_image)
             done += len(batch)
             if on_images is not None:
                 on_images(done, total)

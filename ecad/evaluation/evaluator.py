@@ -7,8 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ecad.caching import applied
+from ecad.errors import TransientEvaluationError
 from ecad.evaluation.cost import Workload, schedule_macs, uncached_macs
 from ecad.evaluation.latency import LatencyTable
 from ecad.evaluation.prompts import PromptSet
@@ -27,6 +29,9 @@ class Scorer(Protocol):
 
     def __call__(self, prompts: Sequence[str], images: Images) -> Scores:
         """Scores of shape (n,) for n prompts and images of shape (n, height, width, 3)."""
+
+    def check(self, prompts: Sequence[str], height: int, width: int) -> None:
+        """Raise ConfigError if it cannot judge images of this size (pixels) by one of these prompts."""
 
 
 class ModelEvaluator:
@@ -70,7 +75,13 @@ class ModelEvaluator:
 
     def evaluate_schedule(self, schedule: Schedule, key: str | None = None) -> Evaluation:
         """The evaluation of one schedule; `scores` in the order of prompts, seeds innermost."""
-        scores = self.scores(schedule)
+        try:
+            scores = self.scores(schedule)
+        except torch.OutOfMemoryError as error:
+            raise TransientEvaluationError(
+                f"out of memory with batches of {self._batch_size} images: free the device and continue with "
+                "--resume, or start a new run with a smaller --batch-size"
+            ) from error
         macs = schedule_macs(schedule, self._workload)
         cost = macs / uncached_macs(schedule.steps, self._workload)
         latency_s = None

@@ -64,6 +64,8 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {name!r} was asked for, but torch sees no CUDA GPU on this machine")
     return device
@@ -128,8 +130,8 @@ def _load_pipeline(source: ModelSource, dtype: torch.dtype) -> Any:
                 source.preset.transformer_source, subfolder="transformer", **dtype_argument
             )
         return getattr(diffusers, class_name).from_pretrained(source.location, **arguments)
-    except (OSError, ValueError, RuntimeError) as error:
-        # diffusers, transformers and huggingface_hub report missing files and no network through these.
+    except Exception as error:
+        # Whatever is missing, damaged or out of reach: three libraries report it in a dozen classes.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if source.is_local:
             remedy = "the folder is incomplete or damaged; save it again with pipe.save_pretrained(folder)"

@@ -29,16 +29,17 @@ def load_prompts(source: str, limit: int | None = None) -> PromptSet:
 
     `source` is a path or a bundled name such as "scenes-search"; `limit` keeps the first so many.
     """
-    path = Path(source).expanduser()
-    if not path.is_file():
-        bundled = find_prompts(source)
-        if bundled is None:
-            raise ConfigError(
-                f"no prompt file {source!r}: give a text file or one of {', '.join(list_prompts())}"
-            )
-        path = bundled
     try:
+        path = Path(source).expanduser()
+        if not path.is_file():
+            bundled = find_prompts(source)
+            if bundled is None:
+                known = ", ".join(list_prompts())
+                raise ConfigError(f"no prompt file {source!r}: give a text file or one of {known}")
+            path = bundled
         text = path.read_text(encoding="utf-8-sig")
+    except (OSError, RuntimeError) as error:  # no permission, name too long; no such user (~name)
+        raise ConfigError(f"cannot read the prompts {source[:100]!r}: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a UTF-8 text file: {error.reason} at byte {error.start}") from None
     lines = [line.strip() for line in text.splitlines()]
@@ -62,9 +63,15 @@ def prompt_set(name: str, prompts: Sequence[str], limit: int | None = None, skip
 
 def check_disjoint(search: PromptSet, heldout: PromptSet) -> None:
     """Held-out numbers mean something only on prompts that the search has not seen."""
-    shared = sorted(set(search.prompts) & set(heldout.prompts))
+    known = {_normal(prompt) for prompt in search.prompts}
+    shared = [prompt for prompt in heldout.prompts if _normal(prompt) in known]
     if shared:
         raise ConfigError(
             f"{len(shared)} held-out prompts are also search prompts, for example {shared[0]!r}: "
             f"the sets {search.name!r} and {heldout.name!r} must be disjoint"
         )
+
+
+def _normal(prompt: str) -> str:
+    """Prompts that differ in case and blanks only say the same."""
+    return " ".join(prompt.lower().split())

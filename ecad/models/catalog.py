@@ -46,8 +46,12 @@ def find_model(name: str) -> ModelSource:
     name = ALIASES.get(name, name)
     if name in PRESETS:
         return _from_preset(PRESETS[name])
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError) as error:  # name too long; no such user (~name)
+        raise ModelError(f"cannot read the model {name[:100]!r}: {error}") from None
+    if is_folder:
         return _from_folder(path)
     if _HUB_ID.fullmatch(name):
         for preset in PRESETS.values():
@@ -91,6 +95,8 @@ def read_transformer_config(folder: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from None
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} must hold a JSON object, not a {type(config).__name__}")
     return config

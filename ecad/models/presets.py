@@ -107,7 +107,7 @@ _ALL = (
         source=None,
         pipeline_class="PixArtAlphaPipeline",
         steps=20,
-        guidance_scale=3.0,
+        guidance_scale=4.0,
         height=64,
         width=64,
         dtype="float32",
@@ -115,7 +115,7 @@ _ALL = (
         vae_scale_factor=4,
         search=_frozen(
             {
-                "population": 24,
+                "population": 20,
                 "quality": "alignment",
                 "prompts": "scenes-search",
                 "prompts_limit": 32,

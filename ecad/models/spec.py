@@ -66,6 +66,10 @@ class ModelSpec:
             raise ModelError(
                 f"the config of a {self.transformer_class} must have the key {error.args[0]!r}"
             ) from error
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"the config of a {self.transformer_class} has a wrong number of blocks: {error}"
+            ) from None
 
 
 PIXART = ModelSpec(

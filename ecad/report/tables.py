@@ -65,13 +65,14 @@ def report_table(report: Mapping[str, Any]) -> Table:
 
 
 def comparison_table(report: Mapping[str, Any]) -> Table:
-    """The front against the best heuristic and the best fewer-steps row at the same speedup."""
+    """The front against the best heuristic (same cost) and the best fewer-steps row (same latency)."""
     volumes = report["hypervolume"]
+    low, high = volumes["front_minus_heuristic_interval"]
     table = Table(
         title=(
-            "held-out, at equal speedup in MACs (hypervolume: "
-            f"front {volumes['front']:.4f}, heuristics {volumes['heuristic']:.4f}, "
-            f"fewer steps {volumes['fewer-steps']:.4f})"
+            f"held-out hypervolume ({volumes['cost']}): front {volumes['front']:.4f}, "
+            f"heuristics {volumes['heuristic']:.4f} (difference {low:+.4f} to {high:+.4f}), "
+            f"fewer steps {volumes['fewer-steps']:.4f}"
         ),
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -81,10 +82,11 @@ def comparison_table(report: Mapping[str, Any]) -> Table:
         table.add_column(heading, no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     for item in report["comparisons"]:
+        unit = item["matched_by"].removeprefix("speedup_")
         table.add_row(
-            f"{item['speedup_macs']:g}x",
+            f"{item['speedup']:g}x {item['cost']}",
             item["front"],
-            f"{item['rival']} ({item['rival_speedup_macs']:.2f}x)",
+            f"{item['rival']} ({item['rival_speedup']:.2f}x {unit} to {item['front_speedup']:.2f}x)",
             _difference(item["difference"], item["difference_interval"]),
         )
     return table

@@ -11,11 +11,10 @@ from pymoo.core.evaluator import Evaluator
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
-from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.problems.static import StaticProblem
 
 from ecad.schedule import BoolArray
-from ecad.search.operators import MultiPointCrossover, UnseenOnly
+from ecad.search.operators import BalancedBitflip, MultiPointCrossover, UnseenOnly
 
 # What a failed evaluation counts as: worse than any real point in both objectives.
 _FAILED = 1e3
@@ -45,8 +44,7 @@ class GeneticSearch:
             pop_size=population,
             sampling=initial,
             crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability),
-            # In pymoo `prob` is the share of offspring that mutate at all, `prob_var` the rate per gene.
-            mutation=BitflipMutation(prob=1.0, prob_var=mutation_rate),
+            mutation=BalancedBitflip(mutation_rate),
             eliminate_duplicates=self._unseen,
         )
         with warnings.catch_warnings():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pymoo.core.crossover import Crossover
 from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.util.misc import crossover_mask
 
@@ -33,6 +34,27 @@ class MultiPointCrossover(Crossover):  # type: ignore[misc]
                 swap[mating, start:stop] = True
         children: np.ndarray = crossover_mask(parents, swap)
         return children
+
+
+class BalancedBitflip(Mutation):  # type: ignore[misc]
+    """Flips each gene with a probability that keeps the expected number of ones.
+
+    A share `rate` of all genes flips on average, half of them ones and half zeros. Plain bit flips would drive
+    every sparse (cheap) genome towards half ones, and nearly all of their offspring would be more costly.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(prob=1.0)
+        self.rate = rate
+
+    def _do(
+        self, problem: Any, genomes: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
+    ) -> np.ndarray:
+        """`genomes` has shape (offspring, genes); so has the result."""
+        ones = np.clip(genomes.mean(axis=1, keepdims=True), 0.02, 0.98)
+        probability = np.where(genomes, self.rate / (2 * ones), self.rate / (2 * (1 - ones))).clip(max=1.0)
+        mutated: np.ndarray = genomes ^ (random_state.random(genomes.shape) < probability)
+        return mutated
 
 
 class UnseenOnly(DuplicateElimination):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ecad.errors import ScheduleError
-from ecad.schedule import BoolArray, Schedule, ScheduleShape, heuristic, step_mask, to_genome
+from ecad.schedule import BoolArray, Schedule, ScheduleShape, heuristic, to_genome
 
 # In the order in which they enter a small population; "all" and "mask:0" are the ends of every front.
 SEED_HEURISTICS = ("all", "mask:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
@@ -30,8 +30,9 @@ def initial_genomes(
 ) -> BoolArray:
     """Distinct genomes of shape (population, genes), the heuristics first.
 
-    About half of the rest are step masks drawn for each component by itself (they cover the range of costs
-    evenly), a third are mutants of those before, the remainder has independent bits.
+    Most of the rest are unevenly spaced step masks, which cover the range of costs: a share of the steps is
+    recomputed, more densely early or late, at the same or at different steps for each component. Others are
+    mutants of those before, a few have independent bits.
     """
     schedules = baseline_heuristics(shape)[:population]
     genomes = [to_genome(schedule) for schedule in schedules]
@@ -46,9 +47,9 @@ def initial_genomes(
                 "choose a smaller population"
             )
         draw = rng.random()
-        if draw < 0.55:
-            genome = to_genome(_random_step_masks(shape, rng))
-        elif draw < 0.9:
+        if draw < 0.75:
+            genome = to_genome(_warped_step_masks(shape, rng))
+        elif draw < 0.95:
             parent = parents[int(rng.integers(len(parents)))]
             genome = parent ^ (rng.random(parent.shape) < mutation_rate)
         else:
@@ -60,13 +61,28 @@ def initial_genomes(
     return np.stack(genomes)
 
 
-def _random_step_masks(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:
-    """Each component is recomputed in all blocks at steps of its own, as many as a share drawn for all."""
-    share = rng.uniform(0.1, 0.6)
-    arrays = {name: array.copy() for name, array in step_mask(shape, [0]).recompute.items()}
+def _warped_step_masks(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:
+    """All blocks recompute at the same few steps, spaced by a power law with some jitter.
+
+    Half of the time all components share the steps; else each has as many as it draws around a common share.
+    """
+    share = (
+        0.12 * (0.55 / 0.12) ** rng.random()
+    )  # log-uniform: cheap schedules are as frequent as costly ones
+    exponent = float(np.exp(rng.uniform(-0.5, 0.5)))  # above 1: denser early, below 1: denser late
+    is_shared = rng.random() < 0.5
+    arrays = shape.filled(False)
+    steps = _warped_steps(shape.steps, share, exponent, rng)
     for array in arrays.values():
         for component in range(array.shape[2]):
-            count = int(np.clip(round(share * shape.steps * rng.uniform(0.6, 1.4)), 0, shape.steps - 1))
-            steps = rng.choice(shape.steps - 1, size=count, replace=False) + 1
+            if not is_shared:
+                steps = _warped_steps(shape.steps, share * rng.uniform(0.6, 1.4), exponent, rng)
             array[steps, :, component] = True
     return Schedule(shape.family, arrays)
+
+
+def _warped_steps(steps: int, share: float, exponent: float, rng: np.random.Generator) -> list[int]:
+    """About share * steps increasing step numbers, 0 first."""
+    count = int(np.clip(round(share * steps), 1, steps))
+    places = (np.arange(count) + rng.uniform(-0.3, 0.3, count).clip(min=-np.arange(count))) / count
+    return sorted({0, *np.minimum(np.round(places**exponent * steps), steps - 1).astype(int).tolist()})

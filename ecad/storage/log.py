@@ -27,13 +27,13 @@ class EvaluationLog:
         self._path = path
         self._evaluations: dict[str, Evaluation] = {}
         self._file: IO[bytes] | None = None
-        valid_bytes = self._read()
         try:
+            valid_bytes = self._read()
             self._file = path.open("ab")
             # A record whose writing was cut off is dropped; its evaluation is simply done again.
             self._file.truncate(valid_bytes)
         except OSError as error:
-            raise RunError(f"cannot write the evaluation log {path}: {error.strerror}") from error
+            raise RunError(f"cannot open the evaluation log {path}: {error.strerror}") from error
 
     def __contains__(self, key: str) -> bool:
         return key in self._evaluations

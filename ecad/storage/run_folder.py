@@ -26,6 +26,7 @@ from ecad.storage.atomic import write_text
 from ecad.storage.log import EvaluationLog, read_records
 
 RUN_FORMAT = 1
+REPORT_FORMAT = 1
 
 
 class RunFolder:
@@ -46,6 +47,10 @@ class RunFolder:
     @property
     def is_started(self) -> bool:
         return (self.path / "config.yaml").is_file()
+
+    @property
+    def has_results(self) -> bool:
+        return (self.path / "report.json").is_file() or (self.path / "front").is_dir()
 
     @property
     def log(self) -> EvaluationLog:
@@ -96,6 +101,8 @@ class RunFolder:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise RunError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror}") from None
         version = content.get("ecad_run") if isinstance(content, dict) else None
         if version != RUN_FORMAT:
             raise RunError(
@@ -134,9 +141,29 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, UnicodeDecodeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise RunError(f"{path} is damaged: {error}") from None
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror}") from None
+        if not isinstance(content, dict):
+            raise RunError(f"{path} is damaged: it must hold a JSON object")
+        return content
+
+    def read_report(self) -> dict[str, Any]:
+        """The content of report.json, whose presence means that the search went through to its end."""
+        report = self.read_json("report.json")
+        if report is None:
+            raise RunError(
+                f"the run in {self.path} has no report yet ({self.count_evaluations()} evaluations so far): "
+                f"let it finish with ecad search --resume {self.path}"
+            )
+        if report.get("ecad_report") != REPORT_FORMAT or not isinstance(report.get("rows"), list):
+            raise RunError(
+                f"{self.path / 'report.json'} is in format {report.get('ecad_report')!r}, this version of ecad "
+                f"reads {REPORT_FORMAT}: make it again with ecad search --resume {self.path}"
+            )
+        return report
 
     def count_evaluations(self) -> int:
         """Number of whole records in the log, read without taking the folder."""

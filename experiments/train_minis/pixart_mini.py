@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="bundle, evaluate: the pipeline folder")
     parser.add_argument("--images", type=int, default=192, help="evaluate: how many held-out captions")
     parser.add_argument(
-        "--guidance", type=float, nargs="+", default=[3.0], help="evaluate: guidance scale(s)"
+        "--guidance", type=float, nargs="+", default=[4.0], help="evaluate: guidance scale(s)"
     )
     parser.add_argument("--uncached-only", action="store_true", help="evaluate: skip cached and shorter runs")
     arguments = parser.parse_args()

@@ -247,6 +247,18 @@ def test_things_that_cannot_be_cached(tiny_pipe: Any) -> None:
         block.set_chunk_feed_forward(None)
 
 
+def test_chunked_feed_forward_after_apply_is_refused(tiny_pipe: Any) -> None:
+    block = tiny_pipe.transformer.transformer_blocks[0]
+    with ecad.applied(tiny_pipe, heuristic("fora:2", SHAPE)):
+        block.set_chunk_feed_forward(4, 1)
+        try:
+            with pytest.raises(ecad.ScheduleError, match="called twice in one forward"):
+                run(tiny_pipe)
+        finally:
+            block.set_chunk_feed_forward(None)
+        run(tiny_pipe)
+
+
 def test_another_cache_is_refused(tiny_pipe: Any) -> None:
     from diffusers import PyramidAttentionBroadcastConfig, apply_pyramid_attention_broadcast
     from diffusers.hooks import HookRegistry

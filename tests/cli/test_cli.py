@@ -176,6 +176,10 @@ def wrong_inputs(folder: Path, run: Path, model: Path) -> dict[str, tuple[list[A
     save_schedule(big, folder / "big.yaml")
     (folder / "old").mkdir()
     (folder / "old" / "config.yaml").write_text("ecad_run: 99\n")
+    (folder / "astronaut.txt").write_text("an astronaut on a horse\n")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "config.yaml").write_text("ecad_run: 1\n")
+    (folder / "damaged" / "report.json").write_text('{"ecad_report": 77}')
     generate = ["generate", "--prompt", "x", "-o", folder / "no.png", "--model"]
     return {
         "unknown model": (["search", "--model", "pixart-mimi"], "did you mean 'pixart-mini'"),
@@ -221,8 +225,28 @@ def wrong_inputs(folder: Path, run: Path, model: Path) -> dict[str, tuple[list[A
         "schedule of another model": ([*generate, model, "--schedule", folder / "big.yaml"], "28"),
         "schedule of other steps": (
             [*generate, model, "--schedule", folder / "big.yaml", "--steps", 7],
-            "28",
+            "for 20 steps, --steps is 7",
         ),
+        "unknown image format": (
+            ["generate", "--prompt", "x", "-o", "x.xyz", "--schedule", "fora:2", "--model", model],
+            "x.xyz",
+        ),
+        "odd size": ([*generate, model, "--schedule", "fora:2", "--height", 30], "multiple of 4"),
+        "empty prompt": (
+            ["generate", "--prompt", " ", "--schedule", "fora:2", "--model", model],
+            "prompt is empty",
+        ),
+        "caption that cannot be judged": (
+            ["search", "--model", "pixart-mini", "--heldout-prompts", folder / "astronaut.txt"],
+            "astronaut",
+        ),
+        "config is a folder": (["search", "--config", folder], "cannot read the config"),
+        "long names": (["search", "--model", "x" * 300], "cannot read the model"),
+        "no such user": (
+            ["search", "--model", "pixart-mini", "--prompts", "~nobody-at-all/x"],
+            "cannot read",
+        ),
+        "damaged report": (["show", folder / "damaged"], "report.json"),
         "model folder without a model": (
             [*generate, folder, "--schedule", "fora:2"],
             "not a diffusers pipeline",

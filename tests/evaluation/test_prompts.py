@@ -48,3 +48,5 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         prompt_set("x", ["a"], limit=0)
     with pytest.raises(ConfigError, match="1 held-out prompts are also search prompts, for example 'b'"):
         check_disjoint(prompt_set("x", ["a", "b"]), prompt_set("y", ["b", "c"]))
+    with pytest.raises(ConfigError, match="must be disjoint"):
+        check_disjoint(prompt_set("x", ["a  Red cat"]), prompt_set("y", ["A red cat"]))

@@ -106,6 +106,20 @@ def test_crossover_swaps_between_two_and_four_points() -> None:
     assert np.array_equal(children[0], ~children[1])
 
 
+def test_mutation_keeps_the_number_of_ones() -> None:
+    """A sparse genome stays sparse on average, and the share of flipped genes is the rate."""
+    from ecad.search.operators import BalancedBitflip
+
+    rng = np.random.default_rng(0)
+    for share in (0.1, 0.5, 0.9):
+        genomes = rng.random((400, 500)) < share
+        mutated = BalancedBitflip(0.04)._do(None, genomes, random_state=rng)
+        assert (genomes ^ mutated).mean() == pytest.approx(0.04, rel=0.05)
+        assert mutated.mean() == pytest.approx(genomes.mean(), abs=0.003)
+    extreme = BalancedBitflip(0.04)._do(None, np.zeros((400, 500), dtype=bool), random_state=rng)
+    assert 0.01 < extreme.mean() < 0.03
+
+
 def test_initial_population() -> None:
     genomes = initial_genomes(SHAPE, 20, np.random.default_rng(0), 0.02)
     assert genomes.shape == (20, genome_length(SHAPE))

@@ -248,3 +248,13 @@ class AlignmentScorer:
 
     def __call__(self, prompts: Sequence[str], images: np.ndarray) -> np.ndarray:
         return alignment_scores(prompts, images)
+
+    def check(self, prompts: Sequence[str], height: int, width: int) -> None:
+        """Raise ConfigError for a prompt that is no caption of a scene, or for another image size."""
+        if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+            raise ConfigError(
+                f"alignment judges images of {IMAGE_SIZE} x {IMAGE_SIZE} pixels, not {height} x {width}: "
+                "it is made for ecad's mini models only"
+            )
+        for prompt in prompts:
+            parse_caption(prompt)

@@ -1,0 +1,66 @@
+"""Which rows a report compares, worked out by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecad.run_report import _comparisons, _hypervolumes, _ordered_area
+
+# name, kind, speedup in MACs, speedup in latency, held-out quality
+ROWS = [
+    ("uncached", "uncached", 1.0, 1.0, 0.90),
+    ("01", "front", 2.1, 1.6, 0.89),
+    ("02", "front", 3.2, 2.2, 0.85),
+    ("03", "front", 5.1, 2.9, 0.86),  # lucky on the held-out prompts
+    ("fora:2", "heuristic", 1.98, 1.6, 0.88),
+    ("fora:3", "heuristic", 2.81, 2.1, 0.84),
+    ("fora:4", "heuristic", 3.90, 2.8, 0.70),
+    ("steps:10", "fewer-steps", 2.0, 1.9, 0.87),
+    ("steps:7", "fewer-steps", 2.9, 2.6, 0.80),
+]
+
+
+@pytest.fixture
+def report_input() -> tuple[Any, list[dict[str, Any]], list[Any]]:
+    run = SimpleNamespace(config=SimpleNamespace(cost="macs", heldout_seeds_per_prompt=1))
+    names = ("name", "kind", "speedup_macs", "speedup_latency", "quality")
+    rows = [dict(zip(names, values, strict=True)) for values in ROWS]
+    noise = np.random.default_rng(0).normal(0.0, 0.01, 40)
+    noise -= noise.mean()
+    outcomes = [SimpleNamespace(scores=row["quality"] + noise) for row in rows]
+    return run, rows, outcomes
+
+
+def test_rivals(report_input: Any) -> None:
+    found = {
+        (item["speedup"], item["against"]): (item["front"], item["rival"], round(item["difference"], 6))
+        for item in _comparisons(*report_input)
+    }
+    assert found == {
+        (1.5, "heuristic"): ("01", "fora:2", 0.01),
+        (2.0, "heuristic"): ("01", "fora:2", 0.01),
+        (3.0, "heuristic"): ("02", "fora:3", 0.01),  # 2.81x counts as a rival at 3x
+        (4.0, "heuristic"): ("03", "fora:4", 0.16),
+        (1.5, "fewer-steps"): ("01", "steps:10", 0.02),  # matched by latency
+        (2.0, "fewer-steps"): ("01", "steps:10", 0.02),
+        (3.0, "fewer-steps"): ("02", "steps:7", 0.05),
+    }
+
+
+def test_the_staircase_does_not_choose_by_heldout_scores() -> None:
+    # 0.2 to 0.5 is bought with the schedule of cost 0.2, 0.5 to 1 with that of cost 0.5, although it is worse.
+    assert _ordered_area([0.5, 0.2], [0.6, 0.7], 1.0, 0.5) == pytest.approx(0.3 * 0.2 + 0.5 * 0.1)
+    assert _ordered_area([0.5], [0.4], 1.0, 0.5) == 0.0
+
+
+def test_hypervolumes(report_input: Any) -> None:
+    volumes = _hypervolumes(*report_input)
+    low, high = volumes["front_minus_heuristic_interval"]
+    assert volumes["reference_quality"] == pytest.approx(0.70)
+    assert volumes["front"] > volumes["heuristic"]
+    assert low <= volumes["front"] - volumes["heuristic"] <= high
+    assert low > 0.0
