@@ -7,6 +7,7 @@ continued by running the same loop again; what is in the log is not evaluated tw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from ecad.config import SearchConfig
 from ecad.execution import Executor, LocalExecutor
 from ecad.records import Candidate, Evaluation, Progress
-from ecad.schedule import BoolArray, ScheduleShape, from_genome, genome_to_hex
+from ecad.schedule import BoolArray, ScheduleShape, from_genome, gene_groups, genome_to_hex
 from ecad.search import initial_genomes
 from ecad.search.front import FrontTracker
 from ecad.storage import EvaluationLog, RunFolder
@@ -79,6 +80,7 @@ def evolve(
     algorithm = GeneticSearch(
         initial_genomes(shape, config.population or 0, rng, config.mutation_rate),
         seed=config.seed,
+        groups=gene_groups(shape),
         crossover_points=(config.crossover_points_fewest, config.crossover_points_most),
         crossover_probability=config.crossover_probability,
         mutation_rate=config.mutation_rate,
@@ -95,9 +97,10 @@ def evolve(
             if candidate is not candidates[-1]:  # the last one is reported below, with the new front
                 observer(_progress(config, history, log, generation, candidate.index + 1))
         evaluations = [log[candidate.key] for candidate in candidates]
-        algorithm.tell(np.array([_objectives(evaluation) for evaluation in evaluations]))
         for evaluation in evaluations:
             history.front.add(evaluation.cost, evaluation.quality)
+        floor = history.front.useful_quality
+        algorithm.tell(np.array([_objectives(evaluation, floor) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)
         observer(_progress(config, history, log, generation, len(candidates)))
@@ -109,9 +112,13 @@ def _candidate(genome: BoolArray, shape: ScheduleShape, generation: int, index: 
     return Candidate(schedule.digest(), schedule, genome_to_hex(genome), generation, index)
 
 
-def _objectives(evaluation: Evaluation) -> tuple[float, float]:
-    """Both to be minimised."""
-    return evaluation.cost, -evaluation.quality
+def _objectives(evaluation: Evaluation, floor: float) -> tuple[float, float]:
+    """Both to be minimised.
+
+    The logarithm spreads the population evenly over speedups (dominance is the same). All that is below the
+    floor counts as equally bad: otherwise most of the population would crowd where the images are ruined.
+    """
+    return math.log(max(evaluation.cost, 1e-9)), -max(evaluation.quality, floor)
 
 
 def _progress(

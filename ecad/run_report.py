@@ -18,6 +18,7 @@ from ecad.records import Candidate
 from ecad.run_setup import HELDOUT_FIRST_SEED, PreparedRun, environment
 from ecad.schedule import Schedule
 from ecad.search import hypervolume, nondominated
+from ecad.search.front import FrontTracker
 from ecad.search.seeding import baseline_heuristics
 from ecad.storage import EvaluationLog
 from ecad.storage.run_folder import REPORT_FORMAT
@@ -38,14 +39,19 @@ _BOOTSTRAP_RESAMPLES = 2000
 def front_schedules(
     run: PreparedRun, candidates: Sequence[Candidate], log: EvaluationLog
 ) -> dict[str, Schedule]:
-    """File stem -> schedule, best quality first, thinned out to distinct costs.
+    """File stem -> schedule, best quality first, thinned out to distinct costs and without those of no use.
 
     Content depends on nothing but the settings and the results.
     """
     evaluations = [log[candidate.key] for candidate in candidates]
     front = nondominated([item.cost for item in evaluations], [item.quality for item in evaluations])
+    tracker = FrontTracker()
+    for item in evaluations:
+        tracker.add(item.cost, item.quality)
     kept: list[int] = []
     for index in reversed(front):
+        if evaluations[index].quality < tracker.useful_quality:
+            break
         if not kept or evaluations[index].cost <= _COST_RATIO * evaluations[kept[-1]].cost:
             kept.append(index)
     schedules = {}

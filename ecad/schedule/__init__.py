@@ -1,7 +1,14 @@
 """Cache schedules: the array, its genome, heuristics, and YAML files."""
 
 from ecad.schedule.files import dump_schedule, load_schedule, save_schedule
-from ecad.schedule.genome import from_genome, genome_from_hex, genome_length, genome_to_hex, to_genome
+from ecad.schedule.genome import (
+    from_genome,
+    gene_groups,
+    genome_from_hex,
+    genome_length,
+    genome_to_hex,
+    to_genome,
+)
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
@@ -12,6 +19,7 @@ __all__ = [
     "ScheduleShape",
     "dump_schedule",
     "from_genome",
+    "gene_groups",
     "genome_from_hex",
     "genome_length",
     "genome_to_hex",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
@@ -32,6 +33,17 @@ def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Sche
         arrays[list_name][1:] = genome[start : start + size].reshape(steps - 1, blocks, components)
         start += size
     return Schedule(shape.family, arrays, name=name)
+
+
+def gene_groups(shape: ScheduleShape) -> npt.NDArray[np.int64]:
+    """Group number of every gene, shape (genome_length,): genes of one step and component, over all blocks."""
+    parts: list[npt.NDArray[np.int64]] = []
+    first = 0
+    for steps, blocks, components in shape.array_shapes().values():
+        numbers = first + np.arange((steps - 1) * components).reshape(steps - 1, 1, components)
+        parts.append(np.broadcast_to(numbers, (steps - 1, blocks, components)).ravel())
+        first += (steps - 1) * components
+    return np.concatenate(parts)
 
 
 def genome_to_hex(genome: BoolArray) -> str:

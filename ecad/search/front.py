@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+# Of the quality between the cheapest schedule's and the best one's, the share a useful schedule must keep.
+_USEFUL_SHARE = 0.6
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -66,6 +69,17 @@ class FrontTracker:
         keep = nondominated(costs, qualities)
         self._costs = [costs[index] for index in keep]
         self._qualities = [qualities[index] for index in keep]
+
+    @property
+    def useful_quality(self) -> float:
+        """Quality below which a schedule is of no use: it has lost most of what separates the extremes.
+
+        The extremes are the cheapest and the best point; both are known from the first generation on.
+        """
+        if not self._qualities:
+            return -np.inf
+        worst, best = self._qualities[0], self._qualities[-1]
+        return worst + _USEFUL_SHARE * (best - worst)
 
     @property
     def points(self) -> list[tuple[float, float]]:

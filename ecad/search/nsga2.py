@@ -23,9 +23,9 @@ _FAILED = 1e3
 class GeneticSearch:
     """Minimises two objectives over bit vectors.
 
-    `initial` has shape (population, genes). `ask` gives the next generation's genomes, each one that was never
-    asked for before; `tell` takes their objectives, shape (genomes, 2). A genome with a non-finite objective
-    counts as failed: it is dominated by every other one.
+    `initial` has shape (population, genes), `groups` (genes,): see `BalancedBitflip`. `ask` gives the next
+    generation's genomes, each one that was never asked for before; `tell` takes their objectives, shape
+    (genomes, 2). A genome with a non-finite objective counts as failed: every other one dominates it.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class GeneticSearch:
         initial: BoolArray,
         *,
         seed: int,
+        groups: npt.NDArray[np.int64],
         crossover_points: tuple[int, int] = (2, 4),
         crossover_probability: float = 0.9,
         mutation_rate: float = 0.02,
@@ -44,7 +45,7 @@ class GeneticSearch:
             pop_size=population,
             sampling=initial,
             crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability),
-            mutation=BalancedBitflip(mutation_rate),
+            mutation=BalancedBitflip(mutation_rate, groups),
             eliminate_duplicates=self._unseen,
         )
         with warnings.catch_warnings():

@@ -37,24 +37,41 @@ class MultiPointCrossover(Crossover):  # type: ignore[misc]
 
 
 class BalancedBitflip(Mutation):  # type: ignore[misc]
-    """Flips each gene with a probability that keeps the expected number of ones.
+    """Flips genes with a probability that keeps the expected number of ones.
 
     A share `rate` of all genes flips on average, half of them ones and half zeros. Plain bit flips would drive
     every sparse (cheap) genome towards half ones, and nearly all of their offspring would be more costly.
+
+    Half of the offspring flip gene by gene, the other half by group (a component in all blocks at one step):
+    every gene of a group then becomes the opposite of what most of the group is. `groups` has shape (genes,)
+    and holds group numbers from 0.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, groups: np.ndarray) -> None:
         super().__init__(prob=1.0)
         self.rate = rate
+        self._groups = groups
+        self._group_sizes = np.bincount(groups)
 
     def _do(
         self, problem: Any, genomes: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> np.ndarray:
         """`genomes` has shape (offspring, genes); so has the result."""
-        ones = np.clip(genomes.mean(axis=1, keepdims=True), 0.02, 0.98)
-        probability = np.where(genomes, self.rate / (2 * ones), self.rate / (2 * (1 - ones))).clip(max=1.0)
-        mutated: np.ndarray = genomes ^ (random_state.random(genomes.shape) < probability)
-        return mutated
+        mutated: np.ndarray = genomes ^ self._flips(genomes, random_state)
+        majority = (
+            np.stack([np.bincount(self._groups, weights=row) for row in genomes]) > self._group_sizes / 2
+        )
+        chosen = self._flips(majority, random_state)[:, self._groups]
+        by_group = np.where(chosen, ~majority[:, self._groups], genomes)
+        takes_groups = random_state.random((len(genomes), 1)) < 0.5
+        return np.where(takes_groups, by_group, mutated)
+
+    def _flips(self, bits: np.ndarray, random_state: np.random.Generator) -> np.ndarray:
+        """Which of the bits (offspring, bits) to flip."""
+        ones = np.clip(bits.mean(axis=1, keepdims=True), 0.02, 0.98)
+        probability = np.where(bits, self.rate / (2 * ones), self.rate / (2 * (1 - ones)))
+        flips: np.ndarray = random_state.random(bits.shape) < probability.clip(max=1.0)
+        return flips
 
 
 class UnseenOnly(DuplicateElimination):  # type: ignore[misc]

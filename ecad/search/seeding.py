@@ -64,13 +64,13 @@ def initial_genomes(
 def _warped_step_masks(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:
     """All blocks recompute at the same few steps, spaced by a power law with some jitter.
 
-    Half of the time all components share the steps; else each has as many as it draws around a common share.
+    Mostly all components share the steps; else each has as many as it draws around a common share.
     """
     share = (
         0.12 * (0.55 / 0.12) ** rng.random()
     )  # log-uniform: cheap schedules are as frequent as costly ones
     exponent = float(np.exp(rng.uniform(-0.5, 0.5)))  # above 1: denser early, below 1: denser late
-    is_shared = rng.random() < 0.5
+    is_shared = rng.random() < 0.7
     arrays = shape.filled(False)
     steps = _warped_steps(shape.steps, share, exponent, rng)
     for array in arrays.values():

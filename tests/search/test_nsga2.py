@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from ecad.errors import ScheduleError
-from ecad.schedule import ScheduleShape, from_genome, genome_length, heuristic, to_genome
+from ecad.schedule import ScheduleShape, from_genome, gene_groups, genome_length, heuristic, to_genome
 from ecad.search import GeneticSearch, hypervolume, initial_genomes
 from ecad.search.operators import MultiPointCrossover
 
 SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
+GROUPS = gene_groups(SHAPE)
 WEIGHTS = np.random.default_rng(0).random(genome_length(SHAPE))
 
 
@@ -22,7 +23,9 @@ def objectives(genomes: np.ndarray) -> np.ndarray:
 
 def run(generations: int, seed: int = 0, population: int = 12) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    search = GeneticSearch(initial_genomes(SHAPE, population, rng, 0.02), seed=seed, mutation_rate=0.03)
+    search = GeneticSearch(
+        initial_genomes(SHAPE, population, rng, 0.02), seed=seed, groups=GROUPS, mutation_rate=0.03
+    )
     asked = []
     for _ in range(generations):
         genomes = search.ask()
@@ -64,7 +67,7 @@ def test_the_front_improves() -> None:
 
 def test_failed_evaluations_never_become_parents() -> None:
     """Genomes whose first gene is set fail (NaN): they must die out although they would be cheap."""
-    search = GeneticSearch(initial_genomes(SHAPE, 16, np.random.default_rng(0), 0.02), seed=0)
+    search = GeneticSearch(initial_genomes(SHAPE, 16, np.random.default_rng(0), 0.02), seed=0, groups=GROUPS)
     for _ in range(15):
         genomes = search.ask()
         values = objectives(genomes)
@@ -75,7 +78,7 @@ def test_failed_evaluations_never_become_parents() -> None:
 
 
 def test_tell_wants_the_objectives_of_the_last_ask() -> None:
-    search = GeneticSearch(initial_genomes(SHAPE, 8, np.random.default_rng(0), 0.02), seed=0)
+    search = GeneticSearch(initial_genomes(SHAPE, 8, np.random.default_rng(0), 0.02), seed=0, groups=GROUPS)
     search.ask()
     with pytest.raises(ValueError, match="last ask"):
         search.tell(np.zeros((3, 2)))
@@ -85,7 +88,10 @@ def test_an_exhausted_space_ends_the_search() -> None:
     """One block, two steps, three components: eight schedules in all."""
     shape = ScheduleShape("pixart", 2, {"transformer_blocks": 1})
     search = GeneticSearch(
-        initial_genomes(shape, 4, np.random.default_rng(0), 0.3), seed=0, mutation_rate=0.3
+        initial_genomes(shape, 4, np.random.default_rng(0), 0.3),
+        seed=0,
+        groups=gene_groups(shape),
+        mutation_rate=0.3,
     )
     seen = 0
     for _ in range(20):
@@ -113,11 +119,32 @@ def test_mutation_keeps_the_number_of_ones() -> None:
     rng = np.random.default_rng(0)
     for share in (0.1, 0.5, 0.9):
         genomes = rng.random((400, 500)) < share
-        mutated = BalancedBitflip(0.04)._do(None, genomes, random_state=rng)
+        mutated = BalancedBitflip(0.04, np.arange(500))._do(None, genomes, random_state=rng)
         assert (genomes ^ mutated).mean() == pytest.approx(0.04, rel=0.05)
         assert mutated.mean() == pytest.approx(genomes.mean(), abs=0.003)
-    extreme = BalancedBitflip(0.04)._do(None, np.zeros((400, 500), dtype=bool), random_state=rng)
+    extreme = BalancedBitflip(0.04, np.arange(500))._do(
+        None, np.zeros((400, 500), dtype=bool), random_state=rng
+    )
     assert 0.01 < extreme.mean() < 0.03
+
+
+def test_half_of_the_offspring_mutate_by_group() -> None:
+    """In a genome of whole groups a group flip leaves whole groups."""
+    from ecad.search.operators import BalancedBitflip
+
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(50), 10)
+    genomes = (rng.random((400, 50)) < 0.3)[:, groups]
+    mutated = BalancedBitflip(0.04, groups)._do(None, genomes, random_state=rng)
+    sums = mutated.reshape(400, 50, 10).sum(axis=2)
+    whole = np.isin(sums, (0, 10)).all(axis=1)
+    assert 0.4 < whole.mean() < 0.6
+    assert (mutated ^ genomes).mean() == pytest.approx(0.04, rel=0.1)
+
+
+def test_groups_are_steps_and_components() -> None:
+    shape = ScheduleShape("pixart", 3, {"transformer_blocks": 2})
+    assert gene_groups(shape).tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
 
 
 def test_initial_population() -> None:
