@@ -12,28 +12,20 @@ import numpy as np
 
 import ecad
 from ecad.evaluation.comparison import Contender, Outcome, compare
-from ecad.evaluation.cost import schedule_macs, uncached_macs
+from ecad.evaluation.cost import schedule_macs, speedup_macs, uncached_macs
 from ecad.evaluation.statistics import mean_interval, paired_interval
 from ecad.records import Candidate
+from ecad.run_comparisons import LEVELS, comparisons, hypervolumes
 from ecad.run_setup import HELDOUT_FIRST_SEED, PreparedRun, environment
-from ecad.schedule import Schedule
-from ecad.search import hypervolume, nondominated
+from ecad.schedule import Schedule, heuristic
+from ecad.search import nondominated
 from ecad.search.front import FrontTracker
 from ecad.search.seeding import baseline_heuristics
 from ecad.storage import EvaluationLog
 from ecad.storage.run_folder import REPORT_FORMAT
 
-# Speedups at which the front is compared with the best of the others.
-_LEVELS = (1.5, 2.0, 3.0, 4.0, 5.0)
-
-# A rival that misses a level by this little still counts there: fora:3 of 20 steps has 2.8x, and leaving it out
-# would make "the best heuristic at 3x" a much weaker one. The front's own schedule must reach the level.
-_LEVEL_TOLERANCE = 0.07
-
 # Neighbours on the front are at least this far apart in cost: closer ones are the same choice to a user.
 _COST_RATIO = 0.97
-
-_BOOTSTRAP_RESAMPLES = 2000
 
 
 def front_schedules(
@@ -83,7 +75,7 @@ def front_schedules(
 def heldout_report(
     run: PreparedRun,
     front: Mapping[str, Schedule],
-    hypervolumes: Sequence[float],
+    history: Sequence[float],
     log: EvaluationLog,
     on_images: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -108,11 +100,11 @@ def heldout_report(
         "search": {
             "run": _run_id(run),
             "cost": config.cost,
-            "generations": len(hypervolumes),
+            "generations": len(history),
             "evaluations": len(log),
             "images_per_evaluation": run.evaluator.images_per_evaluation,
             "prompts": run.search_prompts.name,
-            "hypervolume": list(hypervolumes),
+            "hypervolume": list(history),
         },
         "heldout": {
             "prompts": run.heldout_prompts.name,
@@ -131,8 +123,8 @@ def heldout_report(
             else run.latency_table.to_dict().get("error"),
         },
         "environment": environment(run.model),
-        "hypervolume": _hypervolumes(run, rows, outcomes),
-        "comparisons": _comparisons(run, rows, outcomes),
+        "hypervolume": hypervolumes(run.config, rows, outcomes),
+        "comparisons": comparisons(run.config, rows, outcomes),
         "rows": rows,
     }
 
@@ -146,13 +138,27 @@ def _contenders(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Contend
     return [
         Contender("uncached", "uncached", steps),
         *(Contender(stem, "front", steps, schedule) for stem, schedule in front.items()),
-        *(
-            Contender(schedule.name, "heuristic", steps, schedule)
-            for schedule in baseline_heuristics(run.shape)
-            if schedule.recompute_fraction() < 1.0
-        ),
+        *(Contender(schedule.name, "heuristic", steps, schedule) for schedule in _heuristics(run)),
         *(Contender(f"steps:{count}", "fewer-steps", count) for count in fewer),
     ]
+
+
+def _heuristics(run: PreparedRun) -> list[Schedule]:
+    """The known heuristics and, for every level, the evenly spaced step mask that just reaches it.
+
+    Without the latter the best heuristic at a level would often be one that is far beyond it.
+    """
+    schedules = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
+    steps = run.shape.steps
+    for level in LEVELS:
+        for count in range(steps - 1, 0, -1):
+            even = sorted({round(index * steps / count) for index in range(count)})
+            mask = heuristic("mask:" + ",".join(map(str, even)), run.shape)
+            if speedup_macs(mask, run.workload) >= level:
+                if mask not in schedules:
+                    schedules.append(mask)
+                break
+    return schedules
 
 
 def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> dict[str, Any]:
@@ -185,111 +191,6 @@ def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> dict[str, Any
         "difference": difference.mean,
         "difference_interval": [difference.low, difference.high],
     }
-
-
-def _hypervolumes(
-    run: PreparedRun, rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
-) -> dict[str, Any]:
-    """Held-out hypervolumes in the run's own cost, and the interval of front minus heuristics.
-
-    The reference is cost 1 and the worst row's quality. The front counts as the search ordered it: which of its
-    schedules is the best at a cost was decided on the search prompts, so lucky held-out scores do not help it.
-    The others may choose by their held-out scores, which favours them.
-    """
-    speedup = f"speedup_{run.config.cost}"
-    scores = np.stack([outcome.scores for outcome in outcomes])  # (rows, images)
-    by_prompt = scores.reshape(len(rows), -1, run.config.heldout_seeds_per_prompt).mean(axis=2)
-    reference = float(by_prompt.mean(axis=1).min())
-    members = {
-        kind: [index for index, row in enumerate(rows) if row["kind"] in (kind, "uncached")]
-        for kind in ("front", "heuristic", "fewer-steps")
-    }
-    costs = {kind: [1.0 / rows[index][speedup] for index in chosen] for kind, chosen in members.items()}
-
-    def volumes(qualities: np.ndarray) -> dict[str, float]:
-        result = {}
-        for kind, chosen in members.items():
-            values = [float(qualities[index]) for index in chosen]
-            area = _ordered_area if kind == "front" else hypervolume
-            result[kind] = area(costs[kind], values, 1.0, reference)
-        return result
-
-    rng = np.random.default_rng(0)
-    differences = []
-    for _ in range(_BOOTSTRAP_RESAMPLES):
-        picks = rng.integers(by_prompt.shape[1], size=by_prompt.shape[1])
-        resampled = volumes(by_prompt[:, picks].mean(axis=1))
-        differences.append(resampled["front"] - resampled["heuristic"])
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return {
-        "cost": run.config.cost,
-        "reference_cost": 1.0,
-        "reference_quality": reference,
-        **volumes(by_prompt.mean(axis=1)),
-        "front_minus_heuristic_interval": [float(low), float(high)],
-    }
-
-
-def _ordered_area(
-    costs: Sequence[float], qualities: Sequence[float], reference_cost: float, reference_quality: float
-) -> float:
-    """Area under the staircase that takes, at each cost, the dearest schedule that is affordable."""
-    area = 0.0
-    edges = sorted(zip(costs, qualities, strict=True))
-    for index, (cost, quality) in enumerate(edges):
-        right = edges[index + 1][0] if index + 1 < len(edges) else reference_cost
-        area += max(0.0, min(right, reference_cost) - cost) * max(0.0, quality - reference_quality)
-    return area
-
-
-def _comparisons(
-    run: PreparedRun, rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
-) -> list[dict[str, Any]]:
-    """At each speedup: the front's schedule against the best heuristic, and against the best of fewer steps.
-
-    The front's schedule is the one that is best in the search among those at least that fast (the choice does
-    not look at held-out scores); its rivals are chosen by their held-out scores, which favours them. Heuristics
-    are matched in the run's own cost, fewer steps in measured latency.
-    """
-    front = [index for index, row in enumerate(rows) if row["kind"] == "front"]
-    cost = f"speedup_{run.config.cost}"
-    result = []
-    for level in _LEVELS:
-        # The front is ordered by falling search quality: the first that is fast enough is the best.
-        ours = next((index for index in front if rows[index][cost] >= level), None)
-        if ours is None:
-            continue
-        matches = (
-            ("heuristic", cost, level),
-            ("fewer-steps", "speedup_latency", rows[ours]["speedup_latency"]),
-        )
-        for kind, measure, wanted in matches:
-            rivals = [
-                index
-                for index, row in enumerate(rows)
-                if row["kind"] == kind and row[measure] >= wanted * (1 - _LEVEL_TOLERANCE)
-            ]
-            if not rivals:
-                continue
-            rival = max(rivals, key=lambda index: float(rows[index]["quality"]))
-            paired = paired_interval(
-                outcomes[ours].scores, outcomes[rival].scores, run.config.heldout_seeds_per_prompt
-            )
-            result.append(
-                {
-                    "speedup": level,
-                    "cost": run.config.cost,
-                    "against": kind,
-                    "matched_by": measure,
-                    "front": rows[ours]["name"],
-                    "front_speedup": rows[ours][measure],
-                    "rival": rows[rival]["name"],
-                    "rival_speedup": rows[rival][measure],
-                    "difference": paired.mean,
-                    "difference_interval": [paired.low, paired.high],
-                }
-            )
-    return result
 
 
 def _model_signature(run: PreparedRun) -> dict[str, Any]:

@@ -40,7 +40,8 @@ LAYERS: dict[str, tuple[str, str]] = {
     "storage": ("schedule records", "yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
-    "run_report": (f"{BELOW_RUN} __init__ run_setup", "numpy"),
+    "run_comparisons": (BELOW_RUN, "numpy"),
+    "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
     "run": (f"{BELOW_RUN} __init__ run_setup run_report", "numpy"),
     "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
     "cli": (f"{BELOW_RUN} __init__ run_setup run_report run report", "rich typer yaml"),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecad.run_report import _comparisons, _hypervolumes, _ordered_area
+from ecad.config import SearchConfig
+from ecad.run_comparisons import _ordered_area, comparisons, hypervolumes
 
 # name, kind, speedup in MACs, speedup in latency, held-out quality
 ROWS = [
@@ -26,28 +27,33 @@ ROWS = [
 
 @pytest.fixture
 def report_input() -> tuple[Any, list[dict[str, Any]], list[Any]]:
-    run = SimpleNamespace(config=SimpleNamespace(cost="macs", heldout_seeds_per_prompt=1))
+    config = SearchConfig(model="toy")
     names = ("name", "kind", "speedup_macs", "speedup_latency", "quality")
     rows = [dict(zip(names, values, strict=True)) for values in ROWS]
     noise = np.random.default_rng(0).normal(0.0, 0.01, 40)
     noise -= noise.mean()
     outcomes = [SimpleNamespace(scores=row["quality"] + noise) for row in rows]
-    return run, rows, outcomes
+    return config, rows, outcomes
 
 
 def test_rivals(report_input: Any) -> None:
     found = {
-        (item["speedup"], item["against"]): (item["front"], item["rival"], round(item["difference"], 6))
-        for item in _comparisons(*report_input)
+        (item["how"], round(item["speedup"], 2)): (item["front"], item["rival"], round(item["difference"], 6))
+        for item in comparisons(*report_input)
     }
     assert found == {
-        (1.5, "heuristic"): ("01", "fora:2", 0.01),
-        (2.0, "heuristic"): ("01", "fora:2", 0.01),
-        (3.0, "heuristic"): ("02", "fora:3", 0.01),  # 2.81x counts as a rival at 3x
-        (4.0, "heuristic"): ("03", "fora:4", 0.16),
-        (1.5, "fewer-steps"): ("01", "steps:10", 0.02),  # matched by latency
-        (2.0, "fewer-steps"): ("01", "steps:10", 0.02),
-        (3.0, "fewer-steps"): ("02", "steps:7", 0.05),
+        # Both sides reach the level; the best heuristic is chosen by its held-out quality.
+        ("level", 1.5): ("01", "fora:2", 0.01),
+        ("level", 2.0): ("01", "fora:3", 0.05),
+        ("level", 3.0): ("02", "fora:4", 0.15),
+        # At 4x and 5x there is no heuristic here.
+        ("same latency", 1.5): ("01", "steps:10", 0.02),
+        ("same latency", 2.0): ("01", "steps:10", 0.02),
+        ("same latency", 3.0): ("02", "steps:7", 0.05),
+        # The front's schedule costs no more than the heuristic: 2.1x for 1.98x, 3.2x for 2.81x, 5.1x for 3.90x.
+        ("same cost", 1.98): ("01", "fora:2", 0.01),
+        ("same cost", 2.81): ("02", "fora:3", 0.01),
+        ("same cost", 3.9): ("03", "fora:4", 0.16),
     }
 
 
@@ -58,7 +64,7 @@ def test_the_staircase_does_not_choose_by_heldout_scores() -> None:
 
 
 def test_hypervolumes(report_input: Any) -> None:
-    volumes = _hypervolumes(*report_input)
+    volumes = hypervolumes(*report_input)
     low, high = volumes["front_minus_heuristic_interval"]
     assert volumes["reference_quality"] == pytest.approx(0.70)
     assert volumes["front"] > volumes["heuristic"]
