@@ -70,8 +70,9 @@ def _front_axes(axes: Axes, report: Mapping[str, Any], speedup: str) -> None:
         )
         if kind != "front":
             for row in rows:
+                name = row["name"]
                 axes.annotate(
-                    row["name"],
+                    name if len(name) <= 12 else f"{name[:10]}...",
                     (row[speedup], row["quality"]),
                     xytext=(4, 4),
                     textcoords="offset points",
