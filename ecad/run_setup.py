@@ -50,13 +50,18 @@ class PreparedRun:
     latency_table: LatencyTable | None
 
 
-def check_folder(folder: RunFolder, config: SearchConfig, extend: bool) -> dict[str, Any]:
+def check_folder(
+    folder: RunFolder,
+    config: SearchConfig,
+    search_prompts: PromptSet,
+    heldout_prompts: PromptSet,
+    extend: bool,
+) -> dict[str, Any]:
     """The content of config.yaml for this search, once it is clear that the folder may be used for it.
 
     A run continues only with equal settings; with `extend` the number of generations may be larger than before.
     A folder whose log is still empty may change its settings: nothing was found with the old ones.
     """
-    search_prompts, heldout_prompts = _load_prompt_sets(config)
     device = choose_device(config.device)
     content = {
         "settings": {**config.identity(), "generations": config.generations},
@@ -92,9 +97,9 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
 
     Everything that can be wrong with the settings is found before the folder is changed.
     """
-    content = check_folder(folder, config, extend)
-    scorer = make_scorer(config.quality or "")
     search_prompts, heldout_prompts = _load_prompt_sets(config)
+    content = check_folder(folder, config, search_prompts, heldout_prompts, extend)
+    scorer = make_scorer(config.quality or "")
     model = load_model(config.model, config.device, config.dtype)
     settings = settings_for(model.source, config)
     shape = ScheduleShape(
