@@ -17,9 +17,9 @@ import numpy as np
 from ecad.config import SearchConfig
 from ecad.execution import Executor, LocalExecutor
 from ecad.records import Candidate, Evaluation, Progress
-from ecad.schedule import BoolArray, ScheduleShape, from_genome, gene_groups, genome_to_hex
+from ecad.schedule import BoolArray, ScheduleShape, from_genome, gene_layout, genome_to_hex
 from ecad.search import initial_genomes
-from ecad.search.front import FrontTracker
+from ecad.search.front import AIMED_SHARE, FrontTracker
 from ecad.storage import EvaluationLog, RunFolder
 
 Observer = Callable[[Progress], None]
@@ -80,7 +80,7 @@ def evolve(
     algorithm = GeneticSearch(
         initial_genomes(shape, config.population or 0, rng, config.mutation_rate),
         seed=config.seed,
-        groups=gene_groups(shape),
+        layout=gene_layout(shape),
         crossover_points=(config.crossover_points_fewest, config.crossover_points_most),
         crossover_probability=config.crossover_probability,
         mutation_rate=config.mutation_rate,
@@ -99,7 +99,7 @@ def evolve(
         evaluations = [log[candidate.key] for candidate in candidates]
         for evaluation in evaluations:
             history.front.add(evaluation.cost, evaluation.quality)
-        floor = history.front.useful_quality
+        floor = history.front.quality_at(AIMED_SHARE)
         algorithm.tell(np.array([_objectives(evaluation, floor) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)

@@ -12,14 +12,14 @@ import numpy as np
 
 import ecad
 from ecad.evaluation.comparison import Contender, Outcome, compare
-from ecad.evaluation.cost import schedule_macs, speedup_macs, uncached_macs
+from ecad.evaluation.cost import schedule_macs, uncached_macs
 from ecad.evaluation.statistics import mean_interval, paired_interval
 from ecad.records import Candidate
-from ecad.run_comparisons import LEVELS, comparisons, hypervolumes
+from ecad.run_comparisons import comparisons, hypervolumes
 from ecad.run_setup import HELDOUT_FIRST_SEED, PreparedRun, environment
-from ecad.schedule import Schedule, heuristic
+from ecad.schedule import Schedule
 from ecad.search import nondominated
-from ecad.search.front import FrontTracker
+from ecad.search.front import USEFUL_SHARE, FrontTracker
 from ecad.search.seeding import baseline_heuristics
 from ecad.storage import EvaluationLog
 from ecad.storage.run_folder import REPORT_FORMAT
@@ -42,7 +42,7 @@ def front_schedules(
         tracker.add(item.cost, item.quality)
     kept: list[int] = []
     for index in reversed(front):
-        if evaluations[index].quality < tracker.useful_quality:
+        if evaluations[index].quality < tracker.quality_at(USEFUL_SHARE):
             break
         if not kept or evaluations[index].cost <= _COST_RATIO * evaluations[kept[-1]].cost:
             kept.append(index)
@@ -144,21 +144,7 @@ def _contenders(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Contend
 
 
 def _heuristics(run: PreparedRun) -> list[Schedule]:
-    """The known heuristics and, for every level, the evenly spaced step mask that just reaches it.
-
-    Without the latter the best heuristic at a level would often be one that is far beyond it.
-    """
-    schedules = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
-    steps = run.shape.steps
-    for level in LEVELS:
-        for count in range(steps - 1, 0, -1):
-            even = sorted({round(index * steps / count) for index in range(count)})
-            mask = heuristic("mask:" + ",".join(map(str, even)), run.shape)
-            if speedup_macs(mask, run.workload) >= level:
-                if mask not in schedules:
-                    schedules.append(mask)
-                break
-    return schedules
+    return [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
 
 
 def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> dict[str, Any]:

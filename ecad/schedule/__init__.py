@@ -2,8 +2,9 @@
 
 from ecad.schedule.files import dump_schedule, load_schedule, save_schedule
 from ecad.schedule.genome import (
+    GeneLayout,
     from_genome,
-    gene_groups,
+    gene_layout,
     genome_from_hex,
     genome_length,
     genome_to_hex,
@@ -15,11 +16,12 @@ from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 __all__ = [
     "HEURISTIC_HELP",
     "BoolArray",
+    "GeneLayout",
     "Schedule",
     "ScheduleShape",
     "dump_schedule",
     "from_genome",
-    "gene_groups",
+    "gene_layout",
     "genome_from_hex",
     "genome_length",
     "genome_to_hex",

@@ -11,6 +11,8 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.util.misc import crossover_mask
 
+from ecad.schedule import GeneLayout
+
 
 class MultiPointCrossover(Crossover):  # type: ignore[misc]
     """Crossover at a random number of points, `fewest` to `most`, drawn for each pair of parents."""
@@ -36,39 +38,67 @@ class MultiPointCrossover(Crossover):  # type: ignore[misc]
         return children
 
 
-class BalancedBitflip(Mutation):  # type: ignore[misc]
-    """Flips genes with a probability that keeps the expected number of ones.
+class ScheduleMutation(Mutation):  # type: ignore[misc]
+    """Changes a schedule in one of three ways, drawn for each child.
 
-    A share `rate` of all genes flips on average, half of them ones and half zeros. Plain bit flips would drive
-    every sparse (cheap) genome towards half ones, and nearly all of their offspring would be more costly.
+    Genes (a quarter of the children): single genes flip. Groups (a quarter): a component in all blocks at one
+    step becomes the opposite of what most of it is. Both flip a share `rate` of all bits on average, half of
+    them ones and half zeros: plain bit flips would drive every sparse (cheap) genome towards half ones, and
+    nearly all of their children would be more costly.
 
-    Half of the offspring flip gene by gene, the other half by group (a component in all blocks at one step):
-    every gene of a group then becomes the opposite of what most of the group is. `groups` has shape (genes,)
-    and holds group numbers from 0.
+    Shifts (half of the children): a recomputation moves to the step before or after, with all components or
+    with one, once or twice. Which steps are recomputed matters more than anything else, and no flip of bits
+    moves a step at equal cost.
     """
 
-    def __init__(self, rate: float, groups: np.ndarray) -> None:
+    def __init__(self, rate: float, layout: GeneLayout) -> None:
         super().__init__(prob=1.0)
         self.rate = rate
-        self._groups = groups
-        self._group_sizes = np.bincount(groups)
+        self._layout = layout
+        self._group_sizes = np.bincount(layout.groups)
 
     def _do(
         self, problem: Any, genomes: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> np.ndarray:
-        """`genomes` has shape (offspring, genes); so has the result."""
-        mutated: np.ndarray = genomes ^ self._flips(genomes, random_state)
-        majority = (
-            np.stack([np.bincount(self._groups, weights=row) for row in genomes]) > self._group_sizes / 2
-        )
-        chosen = self._flips(majority, random_state)[:, self._groups]
-        by_group = np.where(chosen, ~majority[:, self._groups], genomes)
-        takes_groups = random_state.random((len(genomes), 1)) < 0.5
-        return np.where(takes_groups, by_group, mutated)
+        """`genomes` has shape (children, genes); so has the result."""
+        children: np.ndarray = genomes.copy()
+        for child in children:
+            draw = random_state.random()
+            if draw < 0.5 and self._shift(child, random_state):
+                continue
+            if draw < 0.25 or draw >= 0.75:
+                child ^= self._flips(child, random_state)
+            else:
+                self._flip_groups(child, random_state)
+        return children
+
+    def _shift(self, child: np.ndarray, random_state: np.random.Generator) -> bool:
+        """Move recomputations by one step, in place; False if there is none that could move."""
+        layout = self._layout
+        earlier = np.flatnonzero(layout.next_step >= 0)
+        later = layout.next_step[earlier]
+        for _ in range(int(random_state.integers(1, 3))):
+            differs = np.flatnonzero(child[earlier] != child[later])
+            if len(differs) == 0:
+                return False
+            # A gene that can move, drawn at random, says which step; busy steps are drawn more often.
+            gene = earlier[random_state.choice(differs)]
+            if random_state.random() < 0.5:
+                moves = layout.steps[earlier] == layout.steps[gene]
+            else:
+                moves = layout.groups[earlier] == layout.groups[gene]
+            child[earlier[moves]], child[later[moves]] = child[later[moves]], child[earlier[moves]]
+        return True
+
+    def _flip_groups(self, child: np.ndarray, random_state: np.random.Generator) -> None:
+        groups = self._layout.groups
+        majority = np.bincount(groups, weights=child) > self._group_sizes / 2
+        chosen = self._flips(majority, random_state)[groups]
+        child[chosen] = ~majority[groups][chosen]
 
     def _flips(self, bits: np.ndarray, random_state: np.random.Generator) -> np.ndarray:
-        """Which of the bits (offspring, bits) to flip."""
-        ones = np.clip(bits.mean(axis=1, keepdims=True), 0.02, 0.98)
+        """Which of the bits, shape (bits,), to flip."""
+        ones = float(np.clip(bits.mean(), 0.02, 0.98))
         probability = np.where(bits, self.rate / (2 * ones), self.rate / (2 * (1 - ones)))
         flips: np.ndarray = random_state.random(bits.shape) < probability.clip(max=1.0)
         return flips
