@@ -19,7 +19,7 @@ from ecad.execution import Executor, LocalExecutor
 from ecad.records import Candidate, Evaluation, Progress
 from ecad.schedule import BoolArray, ScheduleShape, from_genome, gene_layout, genome_to_hex
 from ecad.search import initial_genomes
-from ecad.search.front import AIMED_SHARE, FrontTracker
+from ecad.search.front import AIMED_SHARES, FrontTracker
 from ecad.storage import EvaluationLog, RunFolder
 
 Observer = Callable[[Progress], None]
@@ -99,8 +99,8 @@ def evolve(
         evaluations = [log[candidate.key] for candidate in candidates]
         for evaluation in evaluations:
             history.front.add(evaluation.cost, evaluation.quality)
-        floor = history.front.quality_at(AIMED_SHARE)
-        algorithm.tell(np.array([_objectives(evaluation, floor) for evaluation in evaluations]))
+        limits = (history.front.quality_at(AIMED_SHARES[0]), history.front.quality_at(AIMED_SHARES[1]))
+        algorithm.tell(np.array([_objectives(evaluation, limits) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)
         observer(_progress(config, history, log, generation, len(candidates)))
@@ -112,13 +112,15 @@ def _candidate(genome: BoolArray, shape: ScheduleShape, generation: int, index: 
     return Candidate(schedule.digest(), schedule, genome_to_hex(genome), generation, index)
 
 
-def _objectives(evaluation: Evaluation, floor: float) -> tuple[float, float]:
+def _objectives(evaluation: Evaluation, limits: tuple[float, float]) -> tuple[float, float]:
     """Both to be minimised.
 
     The logarithm spreads the population evenly over speedups (dominance is the same). All that is below the
-    floor counts as equally bad: otherwise most of the population would crowd where the images are ruined.
+    lower limit counts as equally bad, and all above the upper one as equally good: otherwise most of the
+    population would crowd where the images are ruined, or where nothing is lost and luck decides.
     """
-    return math.log(max(evaluation.cost, 1e-9)), -max(evaluation.quality, floor)
+    quality = min(max(evaluation.quality, limits[0]), limits[1])
+    return math.log(max(evaluation.cost, 1e-9)), -quality if math.isfinite(evaluation.quality) else math.nan
 
 
 def _progress(

@@ -25,7 +25,7 @@ from ecad.storage import EvaluationLog
 from ecad.storage.run_folder import REPORT_FORMAT
 
 # Neighbours on the front are at least this far apart in cost: closer ones are the same choice to a user.
-_COST_RATIO = 0.97
+_COST_RATIO = 0.95
 
 
 def front_schedules(

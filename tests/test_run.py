@@ -241,3 +241,17 @@ def test_searching_by_latency(settings: dict[str, Any], tmp_path: Path) -> None:
         search(SearchConfig.from_mapping({**given, "height": 32}), tmp_path / "larger")
     logs = [(tmp_path / name / "evaluations.jsonl").read_bytes() for name in ("run", "given")]
     assert logs[0] == logs[1]
+
+
+def test_objectives_are_cut_off_where_differences_mean_nothing() -> None:
+    """Ruined images count as equally bad, lossless ones as equally good; a failed evaluation counts as failed."""
+    from ecad.records import Evaluation
+    from ecad.run import _objectives
+
+    def quality_seen(quality: float) -> float:
+        evaluation = Evaluation(key="k", cost=0.5, quality=quality, scores=(quality,), macs=1, latency_s=None)
+        return -_objectives(evaluation, (0.4, 0.9))[1]
+
+    assert [quality_seen(value) for value in (0.1, 0.4, 0.7, 0.9, 0.95)] == [0.4, 0.4, 0.7, 0.9, 0.9]
+    assert np.isnan(quality_seen(float("nan")))
+    assert np.isnan(quality_seen(float("inf")))

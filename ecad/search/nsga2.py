@@ -44,7 +44,7 @@ class GeneticSearch:
         self._algorithm = NSGA2(
             pop_size=population,
             sampling=initial,
-            crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability),
+            crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability, layout=layout),
             mutation=ScheduleMutation(mutation_rate, layout),
             eliminate_duplicates=self._unseen,
         )
