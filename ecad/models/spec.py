@@ -88,7 +88,34 @@ PIXART = ModelSpec(
     ),
 )
 
-FAMILIES: dict[str, ModelSpec] = {spec.family: spec for spec in (PIXART,)}
+FLUX = ModelSpec(
+    family="flux",
+    transformer_class="FluxTransformer2DModel",
+    block_lists=(
+        # Double-stream blocks: attention over text and image together, then a feed-forward for each stream.
+        BlockList(
+            name="transformer_blocks",
+            count_key="num_layers",
+            components=(
+                Component("attn", "joint_attention"),
+                Component("ff", "feed_forward"),
+                Component("ff_context", "feed_forward"),
+            ),
+        ),
+        # Single-stream blocks: attention and MLP side by side, joined by one output projection.
+        BlockList(
+            name="single_transformer_blocks",
+            count_key="num_single_layers",
+            components=(
+                Component("attn", "joint_attention"),
+                Component("proj_mlp", "projection"),
+                Component("proj_out", "projection"),
+            ),
+        ),
+    ),
+)
+
+FAMILIES: dict[str, ModelSpec] = {spec.family: spec for spec in (PIXART, FLUX)}
 
 
 def get_family(name: str) -> ModelSpec:
