@@ -10,14 +10,17 @@ from ecad.schedule.genome import (
     to_genome,
 )
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
+from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
 __all__ = [
     "HEURISTIC_HELP",
     "BoolArray",
+    "ExecutionPlan",
     "Schedule",
     "ScheduleShape",
     "dump_schedule",
+    "effective",
     "from_genome",
     "gene_groups",
     "genome_from_hex",
@@ -26,7 +29,9 @@ __all__ = [
     "heuristic",
     "is_heuristic",
     "load_schedule",
+    "plan_execution",
     "save_schedule",
     "step_mask",
+    "stored_after_step",
     "to_genome",
 ]
