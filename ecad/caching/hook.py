@@ -34,9 +34,9 @@ def add_component_hook(module: nn.Module, state: CacheState, key: Key) -> None:
 def remove_component_hook(module: nn.Module) -> None:
     """Take our hook off and leave no trace of it, so that the module is as it was."""
     registry = getattr(module, "_diffusers_hook", None)
-    hook = registry.get_hook(HOOK_NAME) if registry is not None else None
-    if hook is None:
+    if registry is None or registry.get_hook(HOOK_NAME) is None:
         return
+    hook = registry.get_hook(HOOK_NAME)
     outermost = module.__dict__.get("forward")
     registry.remove_hook(HOOK_NAME, recurse=False)
     if not registry.hooks:
