@@ -1,6 +1,6 @@
 """Cache schedules: the array, its genome, heuristics, and YAML files."""
 
-from ecad.schedule.files import dump_schedule, load_schedule, save_schedule
+from ecad.schedule.files import dump_schedule, load_schedule, save_official, save_schedule
 from ecad.schedule.genome import (
     from_genome,
     gene_groups,
@@ -10,6 +10,7 @@ from ecad.schedule.genome import (
     to_genome,
 )
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
+from ecad.schedule.official import dump_official
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BoolArray",
     "Schedule",
     "ScheduleShape",
+    "dump_official",
     "dump_schedule",
     "from_genome",
     "gene_groups",
@@ -26,6 +28,7 @@ __all__ = [
     "heuristic",
     "is_heuristic",
     "load_schedule",
+    "save_official",
     "save_schedule",
     "step_mask",
     "to_genome",

@@ -43,7 +43,9 @@ def flux_macs(workload: Workload, is_paper: bool) -> tuple[ComponentMacs, int]:
     constant += embedder(width)  # time_text_embed.timestep_embedder
     if config.get("guidance_embeds"):
         constant += embedder(width)  # time_text_embed.guidance_embedder
-    constant += embedder(width, whole_number(config, "pooled_projection_dim"))  # time_text_embed.text_embedder
+    constant += embedder(
+        width, whole_number(config, "pooled_projection_dim")
+    )  # time_text_embed.text_embedder
     # Modulations: six vectors for each stream of a double block (norm1, norm1_context), three for a single one.
     constant += whole_number(config, "num_layers") * 2 * 6 * square
     constant += whole_number(config, "num_single_layers") * 3 * square

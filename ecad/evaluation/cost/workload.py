@@ -40,7 +40,9 @@ class _FamilySizes:
     """What the family's pipeline does where neither preset nor config says otherwise (defaults of diffusers)."""
 
     text_tokens: int  # per prompt, padded
-    latents_per_token: int | None  # latent pixels per image token in each direction; None: config's patch_size
+    latents_per_token: (
+        int | None
+    )  # latent pixels per image token in each direction; None: config's patch_size
     sample_size: int | None  # native latent height and width; None: config's sample_size
     guidance_rows: bool  # whether `guidance` adds a row; FLUX gets its guidance as an embedded number
 
