@@ -10,16 +10,19 @@ from ecad.schedule.genome import (
     to_genome,
 )
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
+from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
 from ecad.schedule.official import dump_official
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
 __all__ = [
     "HEURISTIC_HELP",
     "BoolArray",
+    "ExecutionPlan",
     "Schedule",
     "ScheduleShape",
     "dump_official",
     "dump_schedule",
+    "effective",
     "from_genome",
     "gene_groups",
     "genome_from_hex",
@@ -29,7 +32,9 @@ __all__ = [
     "is_heuristic",
     "load_schedule",
     "save_official",
+    "plan_execution",
     "save_schedule",
     "step_mask",
+    "stored_after_step",
     "to_genome",
 ]

@@ -2,7 +2,7 @@
 
 Two conventions. "true" counts every matrix product and convolution that really runs, the attention products
 included; one step of it equals half of what torch's FlopCounterMode reports. Outputs that nothing reads are not
-computed (see `executed`), so they do not count. "paper" is the ECAD paper's (arXiv 2506.15682): linear layers and
+computed (see `ecad.schedule.effective`), so they do not count. "paper" is the ECAD paper's (arXiv 2506.15682): linear layers and
 convolutions only, what nothing reads included; always two rows (the guidance pair of one image for PixArt, two
 images for FLUX); always 120 text tokens for PixArt (also its numbers for PixArt-Sigma, whose pipeline pads to
 300) and 512 for FLUX. So "paper" depends on the architecture and the resolution only and compares with published
@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ecad.errors import ConfigError, ModelError, ScheduleError
-from ecad.evaluation.cost.executed import executed
 from ecad.evaluation.cost.flux import flux_macs
 from ecad.evaluation.cost.layers import ComponentMacs
 from ecad.evaluation.cost.pixart import pixart_macs
 from ecad.evaluation.cost.workload import Workload, native_size, workload_for
 from ecad.models import get_family
+from ecad.schedule.liveness import effective
 from ecad.schedule.schedule import Schedule
 
 __all__ = [
@@ -59,7 +59,7 @@ def schedule_macs(schedule: Schedule, workload: Workload, convention: str = "tru
     """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
-    counted = executed(schedule) if convention == "true" else schedule
+    counted = effective(schedule) if convention == "true" else schedule
     counts = counted.recompute_counts()
     return schedule.steps * constant + sum(count * components[part] for part, count in counts.items())
 
@@ -68,7 +68,7 @@ def dead_macs(schedule: Schedule, workload: Workload) -> int:
     """True MACs of the outputs that the schedule recomputes and nothing reads; `schedule_macs` leaves them out."""
     _check_fit(schedule, workload)
     components = component_macs(workload)
-    live = executed(schedule).recompute_counts()
+    live = effective(schedule).recompute_counts()
     counts = schedule.recompute_counts()
     return sum((count - live[part]) * components[part] for part, count in counts.items())
 
