@@ -61,10 +61,13 @@ def parse_official(text: str) -> Schedule:
         raise ScheduleError(f"cache_schedule.name must be text, not {shown(name)}")
     config = json_object(document.get("config", {}), "config")
 
+    model, provenance = model_of_config(family, config), dict[str, Any]()
     own = document.get(OWN_KEY)
-    is_own = isinstance(own, dict) and set(own) == {"model", "provenance"}
-    model = json_object(own["model"], f"{OWN_KEY}.model") if is_own else model_of_config(family, config)
-    provenance = json_object(own["provenance"], f"{OWN_KEY}.provenance") if is_own else {}
+    is_own = False
+    if isinstance(own, dict) and set(own) == {"model", "provenance"}:
+        is_own = True
+        model = json_object(own["model"], f"{OWN_KEY}.model")
+        provenance = json_object(own["provenance"], f"{OWN_KEY}.provenance")
     check_plain({"model": model, "provenance": provenance})
     schedule = Schedule(family, arrays, name=name, model=model, provenance=provenance)
     if is_own and json.loads(dump_official(schedule)) == document:

@@ -83,7 +83,7 @@ def _fresh_head(schedule: Schedule) -> dict[str, Any]:
     layouts = LAYOUTS[schedule.family]
     # Per block list: bool array (steps, blocks), whether any component of the block is reused in the step.
     affected = [~schedule.recompute[layout.name].all(axis=2) for layout in layouts]
-    attributes = {"num_affected_steps": int(np.any([each.any(axis=1) for each in affected], axis=0).sum())}
+    attributes = {"num_affected_steps": int(np.concatenate(affected, axis=1).any(axis=1).sum())}
     for layout, each in zip(layouts, affected, strict=True):
         suffix = f"_{layout.prefix}".rstrip("_")
         attributes[f"num_affected_blocks{suffix}"] = int(each.any(axis=0).sum())

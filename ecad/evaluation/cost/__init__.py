@@ -2,12 +2,12 @@
 
 Two conventions. "true" counts every matrix product and convolution that really runs, the attention products
 included; one step of it equals half of what torch's FlopCounterMode reports. Outputs that nothing reads are not
-computed (see `ecad.schedule.effective`), so they do not count. "paper" is the ECAD paper's (arXiv 2506.15682): linear layers and
-convolutions only, what nothing reads included; always two rows (the guidance pair of one image for PixArt, two
-images for FLUX); always 120 text tokens for PixArt (also its numbers for PixArt-Sigma, whose pipeline pads to
-300) and 512 for FLUX. So "paper" depends on the architecture and the resolution only and compares with published
-numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise work count in
-neither. Step 0 counts every component, as it always recomputes.
+computed (see `ecad.schedule.effective`), so they do not count. "paper" is the ECAD paper's (arXiv 2506.15682):
+linear layers and convolutions only, what nothing reads included; always two rows (the guidance pair of one image
+for PixArt, two images for FLUX); always 120 text tokens for PixArt (also its numbers for PixArt-Sigma, whose
+pipeline pads to 300) and 512 for FLUX. So "paper" depends on the architecture and the resolution only and compares
+with published numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise
+work count in neither. Step 0 counts every component, as it always recomputes.
 """
 
 from __future__ import annotations
