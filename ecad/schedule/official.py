@@ -68,7 +68,7 @@ def parse_official(text: str) -> Schedule:
         is_own = True
         model = json_object(own["model"], f"{OWN_KEY}.model")
         provenance = json_object(own["provenance"], f"{OWN_KEY}.provenance")
-    check_plain({"model": model, "provenance": provenance})
+    check_plain({"name": name, "model": model, "provenance": provenance})
     schedule = Schedule(family, arrays, name=name, model=model, provenance=provenance)
     if is_own and json.loads(dump_official(schedule)) == document:
         return schedule  # written by us, and nothing was added since
