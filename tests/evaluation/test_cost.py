@@ -121,9 +121,7 @@ def pixart_on_meta(load: Workload) -> tuple[Any, dict[str, Any]]:
     config = dict(load.transformer)
     additional = config["use_additional_conditions"]
     return PixArtTransformer2DModel(**config), {
-        "hidden_states": torch.empty(
-            load.rows, config["in_channels"], load.latent_height, load.latent_width
-        ),
+        "hidden_states": torch.empty(load.rows, config["in_channels"], load.latent_height, load.latent_width),
         "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["caption_channels"]),
         "encoder_attention_mask": torch.empty(load.rows, load.text_tokens),
         "timestep": torch.empty(load.rows),
@@ -185,7 +183,9 @@ class TestTrueConvention:
         outside = ["pos_embed", "adaln_single", "caption_projection", "proj_out"]
         if load.family == "flux":
             outside = ["x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"]
-            outside += [f"{BLOCKS}.{block}.{norm}" for block in range(19) for norm in ("norm1", "norm1_context")]
+            outside += [
+                f"{BLOCKS}.{block}.{norm}" for block in range(19) for norm in ("norm1", "norm1_context")
+            ]
             outside += [f"{SINGLE}.{block}.norm" for block in range(38)]
         assert constant_macs(load) == sum(counts[module] for module in outside)
 
