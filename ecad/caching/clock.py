@@ -24,6 +24,7 @@ class Tick:
     lane: Lane
     starts_call: bool  # the first forward of a pipeline call
     starts_lane: bool  # this lane did not run in the step before: nothing that is stored may be reused
+    steps: int  # of the scheduler in the current call
 
 
 class StepClock(Protocol):
@@ -47,9 +48,11 @@ class SchedulerClock:
     guidance); they must be as many at every step, since only their order tells them apart.
     """
 
-    def __init__(self, get_scheduler: Callable[[], Any], steps: int, numbers_passes: bool = False) -> None:
+    def __init__(
+        self, get_scheduler: Callable[[], Any], steps: int | None, numbers_passes: bool = False
+    ) -> None:
         self._get_scheduler = get_scheduler  # a getter, since users replace `pipe.scheduler`
-        self._steps = steps
+        self._steps = steps  # that every call must have; None: each may have its own
         self._numbers_passes = numbers_passes
         self.reset()
 
@@ -67,11 +70,12 @@ class SchedulerClock:
                 "or apply the schedule to the transformer alone"
             )
         starts_call = timesteps is not self._timesteps
-        if starts_call and len(timesteps) != self._steps:
+        steps = len(timesteps)
+        if starts_call and self._steps not in (None, steps):
             raise ScheduleError(
-                f"this call runs {len(timesteps)} steps ({type(scheduler).__name__}), but the applied schedule "
-                f"is for {self._steps} steps: call the pipeline with num_inference_steps={self._steps} or apply "
-                "a schedule for the steps you want"
+                f"this call runs {steps} steps ({type(scheduler).__name__}), but the applied schedule "
+                f"is for {self._steps} steps: call the pipeline with num_inference_steps={self._steps}, apply "
+                "a schedule for the steps you want, or stretch this one with ecad.apply(..., steps='resample')"
             )
         last_steps = {} if starts_call else self._last_steps
         if hasattr(scheduler, "step_index"):
@@ -83,10 +87,8 @@ class SchedulerClock:
                     starts_call, last_steps = True, {}
         else:
             step = last_steps.get(0 if context is None else context, -1) + 1
-        if not 0 <= step < self._steps:
-            raise ScheduleError(
-                f"the scheduler is at step {step}, the applied schedule has {self._steps} steps"
-            )
+        if not 0 <= step < steps:
+            raise ScheduleError(f"the scheduler is at step {step}, the applied schedule has {steps} steps")
         start_step = self._start_step if last_steps else step
         lane = self._number_of_pass(step, start_step, last_steps) if context is None else context
         last_step = last_steps.get(lane)
@@ -98,7 +100,8 @@ class SchedulerClock:
         self._timesteps = timesteps
         self._start_step = start_step
         self._last_steps = {**last_steps, lane: step}
-        return Tick(step, lane, starts_call, starts_lane=last_step is None or step != last_step + 1)
+        starts_lane = last_step is None or step != last_step + 1
+        return Tick(step, lane, starts_call, starts_lane, steps)
 
     def _number_of_pass(self, step: int, start_step: int, last_steps: dict[Lane, int]) -> int:
         """How many forwards without a context this step has had so far."""
@@ -138,6 +141,6 @@ class CountingClock:
                 f"forward number {step + 1} of the transformer, but the applied schedule has {self._steps} "
                 "steps: call reset() on what ecad.apply returned before each new image"
             )
-        tick = Tick(step, lane, starts_call=not self._counts, starts_lane=step == 0)
+        tick = Tick(step, lane, starts_call=not self._counts, starts_lane=step == 0, steps=self._steps)
         self._counts[lane] = step + 1
         return tick

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,14 @@ from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.context import CacheContextWatch
 from ecad.caching.hook import add_component_hook, remove_component_hook
 from ecad.caching.state import CacheState, Key
+from ecad.caching.transfer import note_of_transfer
 from ecad.errors import ModelError, ScheduleError
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
 
+FOLLOW_CALL = "resample"  # a value of `steps`
+
+_LOGGER = logging.getLogger("ecad")
 _ATTRIBUTE = "_ecad_applied"  # on the transformer, while a schedule is applied
 
 
@@ -92,10 +97,13 @@ class AppliedSchedule:
         self._state.end_forward()
 
 
-def apply(target: Any, schedule: Schedule | str | os.PathLike[str]) -> AppliedSchedule:
+def apply(
+    target: Any, schedule: Schedule | str | os.PathLike[str], *, steps: int | str | None = None
+) -> AppliedSchedule:
     """Make a diffusers pipeline (or a bare transformer) follow a schedule from its next call on.
 
-    `schedule` is a `Schedule`, a YAML file, or the name of one that ships with ecad ("pixart-mini/fast").
+    `schedule` is a `Schedule`, a file (YAML of ecad, JSON of the official implementation), or the name of one that
+    ships with ecad ("pixart-mini/fast").
 
     Every pipeline of the model's transformer class will do (text-to-image, image-to-image, inpainting, ...).
     `num_inference_steps` of a call must be the schedule's. Image-to-image with `strength` runs only the last
@@ -108,12 +116,22 @@ def apply(target: Any, schedule: Schedule | str | os.PathLike[str]) -> AppliedSc
     or not called as a whole, whatever is inside. A transformer without a pipeline counts its forwards: call
     `reset()` on the result between images.
 
+    `steps` is for calls with another number of steps than the schedule's: a number resamples the schedule to it at
+    once (`Schedule.resample`), "resample" does so for whatever number each call has. Without it such a call is
+    refused. A schedule that was learnt on another model of the same blocks is applied, and a note logged (logger
+    "ecad", level INFO): its quality there is not known, as it is not after resampling.
+
     Raises ScheduleError if the schedule does not fit the model, or if a schedule or another cache is already
     installed, and ModelError if the model is compiled or its class unknown; the model is then untouched. What
     can be known only when the pipeline is called (its number of steps) is checked there, before any step.
     """
     if not isinstance(schedule, Schedule):
         schedule = load_schedule(schedule)
+    follows_call = steps == FOLLOW_CALL
+    if isinstance(steps, str) and not follows_call:
+        raise ScheduleError(f"steps must be a number of steps or {FOLLOW_CALL!r}, not {steps!r}")
+    if steps is not None and not isinstance(steps, str):
+        schedule = schedule.resample(steps)
     pipeline, transformer = _find_transformer(target)
     current: AppliedSchedule | None = transformer.__dict__.get(_ATTRIBUTE)
     if current is not None:
@@ -124,13 +142,23 @@ def apply(target: Any, schedule: Schedule | str | os.PathLike[str]) -> AppliedSc
     components = check_model(pipeline, transformer, schedule)
     clock: StepClock
     if pipeline is None:
+        if follows_call:
+            raise ScheduleError(
+                "steps='resample' needs a pipeline, whose scheduler knows the number of steps: give the number "
+                "(steps=30) for a transformer alone"
+            )
         clock = CountingClock(schedule.steps)
     else:
         # Families whose pipelines know several passes a step have cache contexts, even where one does not use them.
         numbers_passes = CacheContextWatch.fits(transformer)
-        clock = SchedulerClock(lambda: pipeline.scheduler, schedule.steps, numbers_passes)
+        clock = SchedulerClock(
+            lambda: pipeline.scheduler, None if follows_call else schedule.steps, numbers_passes
+        )
     result = AppliedSchedule(transformer, CacheState(schedule, clock, components))
     result._install(components)
+    note = note_of_transfer(pipeline, transformer, schedule)
+    if note is not None:
+        _LOGGER.info(note)
     return result
 
 
@@ -143,9 +171,11 @@ def remove(target: Any) -> None:
 
 
 @contextmanager
-def applied(target: Any, schedule: Schedule | str | os.PathLike[str]) -> Iterator[AppliedSchedule]:
+def applied(
+    target: Any, schedule: Schedule | str | os.PathLike[str], *, steps: int | str | None = None
+) -> Iterator[AppliedSchedule]:
     """Context manager: `apply` at its start, `remove` at its end, also after an error."""
-    result = apply(target, schedule)
+    result = apply(target, schedule, steps=steps)
     try:
         yield result
     finally:

@@ -54,7 +54,8 @@ class CacheState:
     """
 
     def __init__(self, schedule: Schedule, clock: StepClock, keys: Iterable[Key] = ()) -> None:
-        self.schedule = schedule
+        self.schedule = schedule  # what is followed now
+        self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
         self.clock = clock
         self.recomputed = 0  # module executions in the current call
         self.reused = 0
@@ -71,6 +72,9 @@ class CacheState:
         tick = self.clock.tick(context)
         if tick.starts_call:
             self.clear()
+            if tick.steps != self.schedule.steps:
+                self.schedule = self._given.resample(tick.steps)
+                self._plans.clear()
         if tick.starts_lane:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
             self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step))

@@ -1,6 +1,6 @@
 """Cache schedules: the array, its genome, heuristics, and YAML files."""
 
-from ecad.schedule.files import dump_schedule, load_schedule, save_schedule
+from ecad.schedule.files import dump_schedule, load_schedule, save_official, save_schedule
 from ecad.schedule.genome import (
     from_genome,
     gene_groups,
@@ -11,6 +11,7 @@ from ecad.schedule.genome import (
 )
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
 from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
+from ecad.schedule.official import dump_official
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ExecutionPlan",
     "Schedule",
     "ScheduleShape",
+    "dump_official",
     "dump_schedule",
     "effective",
     "from_genome",
@@ -30,6 +32,7 @@ __all__ = [
     "is_heuristic",
     "load_schedule",
     "plan_execution",
+    "save_official",
     "save_schedule",
     "step_mask",
     "stored_after_step",
