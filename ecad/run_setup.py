@@ -118,6 +118,7 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
         height=settings.height,
         width=settings.width,
         guidance=sampler.has_guidance_rows,
+        true_guidance=sampler.has_guidance_rows,
         text_tokens=settings.max_sequence_length,
     )
     for prompts in (search_prompts, heldout_prompts):

@@ -15,6 +15,9 @@ from ecad.errors import EcadError, ModelError
 from ecad.models import ModelSource, get_family
 from ecad.models.catalog import read_model_index
 
+# A tokenizer has one of these; without any, transformers makes an empty tokenizer and says nothing.
+_VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "vocab.txt")
+
 
 @dataclass(frozen=True)
 class PipelineFiles:
@@ -52,6 +55,9 @@ class PipelineFiles:
             arguments["device_map"] = device_map
         preset = self.source.preset
         with one_line_errors(self.source):
+            for tokenizer in self.tokenizers:
+                if not any((self.folder / tokenizer / name).is_file() for name in _VOCABULARIES):
+                    raise FileNotFoundError(f"{tokenizer} has no vocabulary ({', '.join(_VOCABULARIES)})")
             if (
                 preset is not None
                 and preset.transformer_source is not None
