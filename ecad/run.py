@@ -17,7 +17,7 @@ import numpy as np
 from ecad.config import SearchConfig
 from ecad.execution import Executor, LocalExecutor
 from ecad.records import Candidate, Evaluation, Progress
-from ecad.schedule import BoolArray, ScheduleShape, from_genome, gene_layout, genome_to_hex
+from ecad.schedule import BoolArray, ScheduleShape, effective, from_genome, gene_layout, genome_to_hex
 from ecad.search import initial_genomes
 from ecad.search.front import AIMED_SHARES, FrontTracker
 from ecad.storage import EvaluationLog, RunFolder
@@ -91,8 +91,9 @@ def evolve(
         if len(genomes) == 0:
             break  # every schedule within reach has been evaluated
         candidates = [_candidate(genome, shape, generation, index) for index, genome in enumerate(genomes)]
-        missing = [candidate for candidate in candidates if candidate.key not in log]
-        for candidate, evaluation in zip(missing, executor.run(missing), strict=True):
+        # Equal schedules (after dead compute is left out) are evaluated once, also within a generation.
+        missing = {candidate.key: candidate for candidate in candidates if candidate.key not in log}
+        for candidate, evaluation in zip(missing.values(), executor.run([*missing.values()]), strict=True):
             log.append(candidate, evaluation)
             if candidate is not candidates[-1]:  # the last one is reported below, with the new front
                 observer(_progress(config, history, log, generation, candidate.index + 1))
@@ -108,7 +109,7 @@ def evolve(
 
 
 def _candidate(genome: BoolArray, shape: ScheduleShape, generation: int, index: int) -> Candidate:
-    schedule = from_genome(genome, shape)
+    schedule = effective(from_genome(genome, shape))
     return Candidate(schedule.digest(), schedule, genome_to_hex(genome), generation, index)
 
 

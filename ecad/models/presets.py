@@ -80,6 +80,37 @@ def _pixart(
     )
 
 
+_FLUX = {
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "num_attention_heads": 24,
+    "attention_head_dim": 128,
+    "in_channels": 64,
+    "patch_size": 1,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+}
+
+
+def _flux(name: str, resolution: int, *, schnell: bool = False) -> Preset:
+    return Preset(
+        name=name,
+        family="flux",
+        source="black-forest-labs/FLUX.1-schnell" if schnell else "black-forest-labs/FLUX.1-dev",
+        pipeline_class="FluxPipeline",
+        # Dev is searched with the 20 steps and the guidance of the ECAD paper; schnell is distilled to 4 steps.
+        steps=4 if schnell else 20,
+        guidance_scale=0.0 if schnell else 5.0,
+        height=resolution,
+        width=resolution,
+        dtype="bfloat16",
+        max_sequence_length=256 if schnell else 512,
+        transformer=_frozen({**_FLUX, "guidance_embeds": not schnell}),
+        # The population of the ECAD paper (arXiv 2506.15682) for FLUX.
+        search=_frozen({"population": 24, "prompts_limit": 100}),
+    )
+
+
 _SIGMA_PIPELINE = "PixArt-alpha/pixart_sigma_sdxlvae_T5_diffusers"  # text encoder, VAE and scheduler of Sigma
 
 _ALL = (
@@ -101,6 +132,10 @@ _ALL = (
         transformer_source="PixArt-alpha/PixArt-Sigma-XL-2-512-MS",
     ),
     _pixart("pixart-sigma-1024", 1024, "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", sigma=True),
+    _flux("flux-dev", 256),
+    _flux("flux-dev-1024", 1024),
+    _flux("flux-schnell", 256, schnell=True),
+    _flux("flux-schnell-1024", 1024, schnell=True),
     Preset(
         name="pixart-mini",
         family="pixart",
@@ -129,4 +164,9 @@ _ALL = (
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
-ALIASES: dict[str, str] = {"pixart-alpha-256": "pixart-alpha", "pixart-sigma-256": "pixart-sigma"}
+ALIASES: dict[str, str] = {
+    "pixart-alpha-256": "pixart-alpha",
+    "pixart-sigma-256": "pixart-sigma",
+    "flux-dev-256": "flux-dev",
+    "flux-schnell-256": "flux-schnell",
+}

@@ -19,10 +19,13 @@ class Component:
 
     `name` is the attribute of the block module; `kind` says what it computes, for heuristics that treat
     kinds differently: "self_attention", "cross_attention", "joint_attention", "feed_forward", "projection".
+    `feeds` names the component of the same block that alone reads this one's output: where that one is reused,
+    nobody does. None: the block itself reads the output, at every step.
     """
 
     name: str
     kind: str
+    feeds: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,16 @@ class BlockList:
 
     name: str
     count_key: str  # key of the transformer's config that holds the number of blocks
-    components: tuple[Component, ...]
+    components: tuple[Component, ...]  # one that feeds another comes before it
+
+    def __post_init__(self) -> None:
+        names = self.component_names
+        for index, component in enumerate(self.components):
+            if component.feeds is not None and component.feeds not in names[index + 1 :]:
+                raise ModelError(
+                    f"{self.name}: {component.name!r} must come before the component it feeds "
+                    f"({component.feeds!r}), in {list(names)}"
+                )
 
     @property
     def component_names(self) -> tuple[str, ...]:
@@ -88,7 +100,34 @@ PIXART = ModelSpec(
     ),
 )
 
-FAMILIES: dict[str, ModelSpec] = {spec.family: spec for spec in (PIXART,)}
+FLUX = ModelSpec(
+    family="flux",
+    transformer_class="FluxTransformer2DModel",
+    block_lists=(
+        # Double-stream blocks: attention over text and image together, then a feed-forward for each stream.
+        BlockList(
+            name="transformer_blocks",
+            count_key="num_layers",
+            components=(
+                Component("attn", "joint_attention"),
+                Component("ff", "feed_forward"),
+                Component("ff_context", "feed_forward"),
+            ),
+        ),
+        # Single-stream blocks: attention and MLP side by side, joined by one output projection.
+        BlockList(
+            name="single_transformer_blocks",
+            count_key="num_single_layers",
+            components=(
+                Component("attn", "joint_attention", feeds="proj_out"),
+                Component("proj_mlp", "projection", feeds="proj_out"),
+                Component("proj_out", "projection"),
+            ),
+        ),
+    ),
+)
+
+FAMILIES: dict[str, ModelSpec] = {spec.family: spec for spec in (PIXART, FLUX)}
 
 
 def get_family(name: str) -> ModelSpec:
