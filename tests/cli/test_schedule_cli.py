@@ -182,7 +182,7 @@ def test_official_files(file: str, model: str, shared_folder: Path, tmp_path: Pa
     assert json.loads(back.read_text(encoding="utf-8")) == published
     shown = invoke("show", official)
     assert shown.exit_code == 0
-    assert "RTX A6000" in shown.stdout
+    assert "NVIDIA RTX A6000" in " ".join(shown.stdout.split())  # wherever the line is folded
     assert "by_inference_step" not in shown.stdout
     for command in ("import", "export"):
         assert "--force" in str(refused(command, official, "-o", yaml))
