@@ -19,6 +19,7 @@ from ecad.evaluation.cost import (
     Workload,
     component_macs,
     constant_macs,
+    dead_macs,
     native_size,
     schedule_macs,
     speedup_macs,
@@ -26,7 +27,7 @@ from ecad.evaluation.cost import (
     workload_for,
 )
 from ecad.models import ModelSource, find_model
-from ecad.schedule import Schedule, ScheduleShape, heuristic
+from ecad.schedule import Schedule, ScheduleShape, heuristic, load_schedule
 
 BLOCKS = "transformer_blocks"
 SINGLE = "single_transformer_blocks"
@@ -39,6 +40,8 @@ OFFICIAL_FILES = (
     ("pixart_alpha_256/ours_faster.json", "pixart-alpha"),
     ("pixart_alpha_ablations/pop_72_imgs_pp_10_prompts_33_highest_tmacs.json", "pixart-alpha"),
     ("pixart_sigma_256/ours_fast.json", "pixart-sigma"),
+    ("flux_256/ours_fast.json", "flux-dev"),
+    ("flux_256_to_1024/fast_256_to_1024.json", "flux-dev-1024"),
 )
 
 
@@ -78,21 +81,30 @@ class TestPaperConvention:
         assert uncached_macs(20, workload("pixart-sigma"), "paper") == alpha
         assert uncached_macs(20, workload("pixart-alpha", guidance=False), "paper") == alpha
 
+    def test_flux_components(self) -> None:
+        """256 pixels: batch 2, 256 image and 512 text tokens; the integers of the official implementation."""
+        assert component_macs(workload("flux-dev"), "paper") == {
+            (BLOCKS, "attn"): 57_982_058_496,
+            (BLOCKS, "ff"): 38_654_705_664,
+            (BLOCKS, "ff_context"): 77_309_411_328,
+            (SINGLE, "attn"): 43_486_543_872,
+            (SINGLE, "proj_mlp"): 57_982_058_496,
+            (SINGLE, "proj_out"): 72_477_573_120,
+        }
+        assert constant_macs(workload("flux-dev"), "paper") == 19_643_498_496
+        assert uncached_macs(20, workload("flux-dev"), "paper") == 198_691_510_026_240
+
+    def test_flux_1024(self) -> None:
+        assert constant_macs(workload("flux-dev-1024"), "paper") == 22_663_397_376
+        assert uncached_macs(20, workload("flux-dev-1024"), "paper") == 1_190_245_108_285_440
+
     @pytest.mark.parametrize(("file", "model"), OFFICIAL_FILES)
     def test_published_schedules(self, file: str, model: str) -> None:
         path = OFFICIAL / file
         if not path.is_file():
             pytest.skip(f"the published schedule {file} is not at hand (looked in {OFFICIAL})")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        steps = content["cache_schedule"]["schedule"]
-        flags = np.array(
-            [
-                [[steps[f"{step:03d}"][str(block)][name] for name in COMPONENTS] for block in range(28)]
-                for step in range(20)
-            ]
-        )
-        schedule = Schedule("pixart", {BLOCKS: flags})
-        assert schedule_macs(schedule, workload(model), "paper") == content["metrics"]["total_macs"]
+        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        assert schedule_macs(load_schedule(path), workload(model), "paper") == metrics["total_macs"]
 
 
 @cache
@@ -243,6 +255,26 @@ class TestSchedules:
         gated = replace(tiny, transformer={**tiny.transformer, "activation_fn": "geglu"})
         assert component_macs(gated)[BLOCKS, "ff"] == 128 + 64
 
+    def test_dead_compute_is_not_counted(self) -> None:
+        """Attention of one single-stream block runs in steps 1 and 2, its reader in 0 and 2: step 1's is never read."""
+        load = workload("flux-schnell")
+        shape = ScheduleShape("flux", 4, {BLOCKS: 19, SINGLE: 38})
+        arrays = shape.filled(False)
+        arrays[SINGLE][1:3, 5, 0] = True
+        arrays[SINGLE][2, 5, 2] = True
+        arrays[SINGLE][3, 5, 1] = True  # read by nobody: the last step
+        schedule = Schedule("flux", arrays)
+        parts = component_macs(load)
+        live = parts[SINGLE, "attn"] + parts[SINGLE, "proj_out"]
+        dead = parts[SINGLE, "attn"] + parts[SINGLE, "proj_mlp"]
+        assert dead_macs(schedule, load) == dead
+        assert schedule_macs(schedule, load) == uncached_macs(1, load) + 3 * constant_macs(load) + live
+        paper = component_macs(load, "paper")
+        expected = uncached_macs(1, load, "paper") + 3 * constant_macs(load, "paper")
+        expected += 2 * paper[SINGLE, "attn"] + paper[SINGLE, "proj_mlp"] + paper[SINGLE, "proj_out"]
+        assert schedule_macs(schedule, load, "paper") == expected
+        assert dead_macs(heuristic("random:0.5", xl_shape()), workload("pixart-alpha")) == 0
+
     @pytest.mark.parametrize("convention", ["true", "paper"])
     def test_speedup(self, convention: str) -> None:
         load = workload("pixart-alpha")
@@ -280,6 +312,25 @@ class TestWorkload:
         load = workload("pixart-sigma", height=512, width=256, text_tokens=77, guidance=False)
         assert (load.latent_height, load.latent_width) == (64, 32)
         assert (load.image_tokens, load.text_tokens, load.rows) == (512, 77, 1)
+
+    def test_flux(self) -> None:
+        load = workload("flux-dev-1024")
+        assert (load.latent_height, load.image_tokens, load.text_tokens, load.rows) == (128, 4096, 512, 1)
+        assert workload("flux-schnell").text_tokens == 256
+        wide = workload("flux-dev", height=256, width=512, guidance=True, true_guidance=True)
+        assert (wide.image_tokens, wide.rows) == (512, 2)
+        assert uncached_macs(1, wide) == 2 * uncached_macs(1, workload("flux-dev", width=512))
+        with pytest.raises(ConfigError, match="height.*16.*264"):
+            workload("flux-dev", height=264)
+
+    def test_flux_folder(self, tmp_path: Path) -> None:
+        config = {
+            **(find_model("flux-dev").transformer_config or {}),
+            "_class_name": "FluxTransformer2DModel",
+        }
+        source = folder(tmp_path, config, {"block_out_channels": [8] * 4})
+        assert native_size(source) == 1024  # the pipeline's default
+        assert workload_for(source).text_tokens == 512
 
     def test_local_folder(self, tmp_path: Path) -> None:
         source = folder(tmp_path, {}, {"block_out_channels": [8, 8, 8]})
