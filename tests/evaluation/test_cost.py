@@ -386,6 +386,8 @@ def folder(path: Path, changes: dict[str, Any], vae: Any) -> ModelSource:
         "cross_attention_dim": 16,
         **changes,
     }
+    pipeline = "FluxPipeline" if "Flux" in str(config["_class_name"]) else "PixArtAlphaPipeline"
+    (path / "model_index.json").write_text(json.dumps({"_class_name": pipeline}), encoding="utf-8")
     for name, content in (("transformer", config), ("vae", vae)):
         (path / name).mkdir()
         if content is not None:
