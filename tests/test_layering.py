@@ -37,14 +37,22 @@ LAYERS: dict[str, tuple[str, str]] = {
     "search": ("schedule records", "numpy pymoo"),
     "execution": ("records", ""),
     "execution.ray_pool": ("records", "ray"),
-    "storage": ("schedule records", "yaml filelock"),
+    "storage": ("schedule records", "numpy yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
     "run": (f"{BELOW_RUN} __init__ run_setup run_report", "numpy"),
+    # The main path of an evaluation; it writes tables and pictures itself.
+    "evaluate_contenders": (BELOW_RUN, ""),
+    "evaluate_setup": (f"{BELOW_RUN} run_setup evaluate_contenders", ""),
+    "evaluate_results": (f"{BELOW_RUN} evaluate_setup", ""),
+    "evaluate": (f"{BELOW_RUN} evaluate_setup evaluate_results report", "numpy"),
     "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
-    "cli": (f"{BELOW_RUN} __init__ run_setup run_report run report", "rich typer yaml"),
+    "cli": (
+        f"{BELOW_RUN} __init__ run_setup run_report run evaluate_setup evaluate report",
+        "rich typer yaml",
+    ),
 }
 FOR_EVERYBODY = "errors resources __version__"
 

@@ -1,0 +1,239 @@
+"""Before `ecad evaluate` measures anything: its settings, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ecad.errors import ConfigError
+from ecad.evaluate_contenders import contenders_for, distinct, read_wishes, schedule_steps
+from ecad.evaluation.baseline import BaselineSpec, load_baseline, parse_baseline
+from ecad.evaluation.comparison import Contender
+from ecad.evaluation.cost import Workload, workload_for
+from ecad.evaluation.loading import GenerationSettings, LoadedModel, load_model, settings_for
+from ecad.evaluation.prompts import PromptSet, load_prompts
+from ecad.evaluation.references import check_reference
+from ecad.evaluation.samplers import Sampler, make_sampler
+from ecad.evaluation.scorers import SET_SCORERS, make_scorer, make_set_scorer
+from ecad.evaluation.scorers.base import Scorer, SetScorer
+from ecad.models import find_model
+from ecad.run_setup import HELDOUT_FIRST_SEED, environment
+from ecad.schedule import ScheduleShape
+from ecad.storage import EvaluationFolder
+
+_DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What `ecad evaluate` is asked for. None means the model's own recommendation.
+
+    `schedules` and `baselines` are as the user types them. `seeds` counts images per prompt; the first has the seed
+    `first_seed`, far from those of a search. `reference` is for metrics of a whole set: a folder of images or an
+    .npz file. `samples` is the number of prompts in the sample grid.
+    """
+
+    model: str
+    schedules: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
+    prompts: str | None = None
+    prompts_limit: int | None = None
+    category: str | None = None
+    metrics: tuple[str, ...] | None = None
+    reference: str | None = None
+    seeds: int = 1
+    first_seed: int = HELDOUT_FIRST_SEED
+    steps: int | None = None
+    guidance_scale: float | None = None
+    height: int | None = None
+    width: int | None = None
+    batch_size: int | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    samples: int = 6
+
+    def resolved(self) -> EvaluateSettings:
+        """With the model's recommendations in place of None, as far as they are known without loading it."""
+        preset = find_model(self.model).preset
+        recommended = {} if preset is None else dict(preset.search)
+        metrics = self.metrics
+        if metrics is None and "quality" in recommended:
+            metrics = (recommended["quality"],)
+        prompts = self.prompts or recommended.get("heldout_prompts")
+        missing = [name for name, value in (("--metrics", metrics), ("--prompts", prompts)) if not value]
+        if missing:
+            options = ", ".join(missing)
+            raise ConfigError(f"model {self.model!r} has no default for {options}: give {options}")
+        for name, value, low in (
+            ("seeds", self.seeds, 1),
+            ("first seed", self.first_seed, 0),
+            ("batch size", self.batch_size, 1),
+            ("steps", self.steps, 1),
+            ("samples", self.samples, 0),
+        ):
+            if value is not None and value < low:
+                raise ConfigError(f"the number of {name} must be at least {low}, not {value}")
+        batch_size = self.batch_size or recommended.get("batch_size", _DEFAULT_BATCH_SIZE)
+        return replace(self, metrics=metrics, prompts=prompts, batch_size=batch_size)
+
+
+@dataclass(frozen=True)
+class PreparedEvaluation:
+    """Everything an evaluation works with. `metrics` are the names in the user's order."""
+
+    settings: EvaluateSettings
+    model: LoadedModel
+    generation: GenerationSettings
+    workload: Workload
+    sampler: Sampler
+    metrics: tuple[str, ...]
+    scorers: tuple[Scorer, ...]
+    set_scorers: tuple[SetScorer, ...]
+    prompts: PromptSet
+    contenders: tuple[Contender, ...]
+    prompts_cut: int | None
+    environment: dict[str, Any]
+
+
+def prepare_evaluation(folder: EvaluationFolder, settings: EvaluateSettings) -> PreparedEvaluation:
+    """Load everything and claim the folder; `settings` are resolved.
+
+    Everything that can be wrong is found before the folder is changed, and what is quick to find first.
+    """
+    metrics = tuple(settings.metrics or ())
+    prompts = load_prompts(settings.prompts or "", settings.prompts_limit, settings.category)
+    wishes = read_wishes(settings.schedules)
+    specs = [parse_baseline(text) for text in settings.baselines]
+    scorers, set_scorers = make_metrics(metrics)
+    reference = _reference_hash(settings, set_scorers)
+
+    model = load_model(settings.model, settings.device, settings.dtype)
+    generation = settings_for(model.source, settings)
+    if settings.steps is None and (steps := schedule_steps(wishes)) is not None:
+        generation = replace(generation, steps=steps)
+    blocks = model.spec.block_counts(model.source.transformer_config or {})
+    contenders = contenders_for(wishes, ScheduleShape(model.spec.family, generation.steps, blocks))
+    sampler = make_sampler(model, generation)
+    workload = workload_for(
+        model.source,
+        height=generation.height,
+        width=generation.width,
+        guidance=generation.guidance_scale > 1.0,
+        text_tokens=generation.max_sequence_length,
+    )
+    for scorer in scorers:
+        scorer.check(prompts.prompts, generation.height, generation.width)
+    baselines = []
+    for spec in specs:
+        baseline = load_baseline(spec, model.device)
+        name = f"{spec.name} ({baseline.steps} step{'s' if baseline.steps > 1 else ''})"
+        baselines.append(Contender(name, "baseline", baseline.steps, pipeline=baseline))
+    contenders = distinct([*contenders, *baselines])
+
+    surroundings = environment(model)
+    folder.claim(_identity(settings, model, generation, prompts, contenders, specs, reference, surroundings))
+    folder.write_json("environment.json", surroundings)
+    return PreparedEvaluation(
+        settings=settings,
+        model=model,
+        generation=generation,
+        workload=workload,
+        sampler=sampler,
+        metrics=metrics,
+        scorers=scorers,
+        set_scorers=set_scorers,
+        prompts=prompts,
+        contenders=tuple(contenders),
+        prompts_cut=prompts_cut(model.pipe, prompts.prompts, generation.max_sequence_length),
+        environment=surroundings,
+    )
+
+
+def make_metrics(names: Sequence[str]) -> tuple[tuple[Scorer, ...], tuple[SetScorer, ...]]:
+    """The scorers of single images and those of a whole set, in the order of the names."""
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise ConfigError(f"metric {twice[0]!r} is given twice")
+    sets = [name for name in names if name.partition(":")[0] in SET_SCORERS]
+    singles = [name for name in names if name not in sets]
+    return tuple(make_scorer(name) for name in singles), tuple(make_set_scorer(name) for name in sets)
+
+
+def prompts_cut(pipe: Any, prompts: Sequence[str], max_tokens: int) -> int | None:
+    """How many prompts have more tokens than the model reads, so that their ends have no effect.
+
+    None if the pipeline has no tokenizer at hand. Where there are two, the second reads the whole prompt (FLUX).
+    """
+    tokenizer = getattr(pipe, "tokenizer_2", None) or getattr(pipe, "tokenizer", None)
+    if tokenizer is None:
+        return None
+    lengths = [len(tokens) for tokens in tokenizer(list(prompts), truncation=False, verbose=False).input_ids]
+    return sum(length > max_tokens for length in lengths)
+
+
+def _reference_hash(settings: EvaluateSettings, set_scorers: Sequence[SetScorer]) -> str | None:
+    """Of the reference set; ConfigError if a metric needs one and there is none, or if none needs it."""
+    if set_scorers and settings.reference is None:
+        raise ConfigError(
+            f"metric {set_scorers[0].name!r} compares with a reference set: give --reference, a folder of images or "
+            "an .npz file"
+        )
+    if settings.reference is None:
+        return None
+    if not set_scorers:
+        raise ConfigError("--reference is for metrics of a whole set (fid), and --metrics has none")
+    return check_reference(settings.reference)
+
+
+def _identity(
+    settings: EvaluateSettings,
+    model: LoadedModel,
+    generation: GenerationSettings,
+    prompts: PromptSet,
+    contenders: Sequence[Contender],
+    specs: Sequence[BaselineSpec],
+    reference: str | None,
+    surroundings: dict[str, Any],
+) -> dict[str, Any]:
+    """Plain data of all that decides the numbers: a folder is only continued with equal ones."""
+    return {
+        "model": {
+            "name": model.source.name,
+            **{
+                name: getattr(generation, name)
+                for name in ("steps", "guidance_scale", "height", "width", "max_sequence_length")
+            },
+        },
+        "prompts": {"name": prompts.name, "count": len(prompts), "sha256": prompts.sha256},
+        "seeds": {"per_prompt": settings.seeds, "first": settings.first_seed},
+        "metrics": list(settings.metrics or ()),
+        "reference": reference,
+        "batch_size": settings.batch_size,
+        "samples": settings.samples,
+        "rows": [
+            {
+                "name": contender.name,
+                "kind": contender.kind,
+                "steps": contender.steps,
+                "digest": None if contender.schedule is None else contender.schedule.digest(),
+            }
+            for contender in contenders
+        ],
+        "baselines": [
+            {
+                "location": spec.location if not Path(spec.location).is_dir() else Path(spec.location).name,
+                "timesteps": None if spec.timesteps is None else list(spec.timesteps),
+                "guidance_scale": spec.guidance_scale,
+                "height": spec.height,
+                "width": spec.width,
+                "dtype": spec.dtype,
+            }
+            for spec in specs
+        ],
+        # Latencies of two machines do not belong into one table.
+        "machine": {
+            name: surroundings[name] for name in ("device", "dtype", "hardware", "torch", "diffusers")
+        },
+    }

@@ -1,0 +1,262 @@
+"""Any other text-to-image pipeline of diffusers as a row of a comparison: the question "why not a distilled model".
+
+It runs through its own `__call__`, with its own defaults but for what the user gives, on the same prompts and seeds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ecad.errors import ConfigError, EcadError, ModelError
+from ecad.evaluation.loading import choose_dtype
+from ecad.evaluation.samplers.base import Images, Job
+
+BASELINE_HELP = (
+    "folder or hub id of another text-to-image pipeline, with its settings behind a colon: "
+    "PATH:steps=1,guidance_scale=0 (also timesteps=999/499, height, width, dtype, name)"
+)
+
+_OPTIONS = re.compile(r":(\w+=[^,:]*(?:,\w+=[^,:]*)*)$")
+_DENOISERS = ("transformer", "unet", "prior", "decoder")
+
+
+@dataclass(frozen=True)
+class BaselineSpec:
+    """What the user asks for; None means the pipeline's own default.
+
+    `timesteps` are those of the noise schedule that a distilled model was trained for, instead of a number of steps.
+    """
+
+    location: str
+    name: str
+    steps: int | None = None
+    timesteps: tuple[int, ...] | None = None
+    guidance_scale: float | None = None
+    height: int | None = None  # pixels
+    width: int | None = None
+    dtype: str = "auto"
+
+
+def parse_baseline(text: str) -> BaselineSpec:
+    """`PATH` or `PATH:steps=1,...`; see BASELINE_HELP."""
+    found = _OPTIONS.search(text)
+    location = text[: found.start()] if found else text
+    options: dict[str, str] = {}
+    for pair in found.group(1).split(",") if found else []:
+        key, _, value = pair.partition("=")
+        if key in options:
+            raise ConfigError(f"baseline {text!r} gives {key} twice")
+        options[key] = value
+    known = ("steps", "timesteps", "guidance_scale", "height", "width", "dtype", "name")
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise ConfigError(f"baseline {text!r}: unknown setting {unknown[0]!r}, known are {', '.join(known)}")
+    if not location:
+        raise ConfigError(f"baseline {text!r} names no pipeline: use {BASELINE_HELP}")
+    if "steps" in options and "timesteps" in options:
+        raise ConfigError(f"baseline {text!r}: give steps or timesteps, not both")
+
+    def number(key: str, low: int, high: int) -> int | None:
+        return _whole(options[key], f"baseline {text!r}: {key}", low, high) if key in options else None
+
+    timesteps = None
+    if "timesteps" in options:
+        parts = options["timesteps"].split("/")
+        timesteps = tuple(_whole(part, f"baseline {text!r}: a timestep", 0, 100_000) for part in parts)
+    guidance = None
+    if "guidance_scale" in options:
+        try:
+            guidance = float(options["guidance_scale"])
+        except ValueError:
+            guidance = -1.0
+        if not 0.0 <= guidance <= 1000.0:
+            value = options["guidance_scale"]
+            raise ConfigError(
+                f"baseline {text!r}: guidance_scale must be a number from 0 to 1000, not {value!r}"
+            )
+    return BaselineSpec(
+        location=location,
+        name=options.get("name") or Path(location).name,
+        steps=number("steps", 1, 1000),
+        timesteps=timesteps,
+        guidance_scale=guidance,
+        height=number("height", 1, 65_536),
+        width=number("width", 1, 65_536),
+        dtype=options.get("dtype", "auto"),
+    )
+
+
+class Baseline:
+    """A loaded pipeline of any class, ready to make images; `steps` is the number of its denoising steps."""
+
+    def __init__(self, spec: BaselineSpec, pipe: Any) -> None:
+        self.spec = spec
+        self.pipe = pipe
+        self.macs: int | None = None  # of one image's denoising, counted in the first call
+        parameters = inspect.signature(type(pipe).__call__).parameters
+        wanted = {
+            "num_inference_steps": spec.steps,
+            "timesteps": None if spec.timesteps is None else list(spec.timesteps),
+            "guidance_scale": spec.guidance_scale,
+            "height": spec.height,
+            "width": spec.width,
+        }
+        self._arguments = {name: value for name, value in wanted.items() if value is not None}
+        missing = [
+            name
+            for name in ("prompt", "generator", "output_type", *self._arguments)
+            if name not in parameters
+        ]
+        if missing:
+            raise ConfigError(
+                f"baseline {spec.name!r} is a {type(pipe).__name__}, whose call takes no {missing[0]!r}: "
+                "only text-to-image pipelines with that argument can be compared"
+            )
+        default = parameters["num_inference_steps"].default if "num_inference_steps" in parameters else None
+        steps = len(spec.timesteps) if spec.timesteps is not None else spec.steps or default
+        if not isinstance(steps, int):
+            raise ConfigError(
+                f"baseline {spec.name!r} has no default number of steps: give {spec.location}:steps=N"
+            )
+        self.steps = steps
+
+    @torch.no_grad()
+    def sample(self, prompts: Sequence[str], jobs: Sequence[Job]) -> tuple[Images, float]:
+        """Images uint8 (n, height, width, 3), one seed each, and the seconds without text encoding."""
+        generators = [torch.Generator("cpu").manual_seed(job.seed) for job in jobs]
+        with (
+            _counted_macs(self.pipe) if self.macs is None else _nothing() as macs,
+            _timed_text(self.pipe) as text,
+        ):
+            start = time.perf_counter()
+            try:
+                floats = self.pipe(
+                    prompt=list(prompts), generator=generators, output_type="np", **self._arguments
+                ).images
+            except (EcadError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # whatever somebody else's pipeline does not like
+                raise ModelError(
+                    f"baseline {self.spec.name!r} ({type(self.pipe).__name__}) failed: {_first_line(error)}"
+                ) from error
+            seconds = time.perf_counter() - start - sum(text)
+        if macs:
+            self.macs = round(sum(macs) / len(jobs))
+        array = np.asarray(floats)
+        if array.ndim != 4 or array.shape[0] != len(jobs) or array.shape[3] != 3:
+            raise ModelError(
+                f"baseline {self.spec.name!r} made an array of shape {array.shape} for {len(jobs)} prompts: "
+                "expected (images, height, width, 3)"
+            )
+        images: Images = (np.nan_to_num(array).clip(0.0, 1.0) * 255).round().astype(np.uint8)
+        return images, seconds
+
+
+def load_baseline(spec: BaselineSpec, device: torch.device) -> Baseline:
+    """Load a pipeline by `from_pretrained`, from a folder or a hub id."""
+    import diffusers
+
+    dtype = choose_dtype(spec.dtype, device)
+    # diffusers 0.42 renamed the argument; the old name still works but warns.
+    release = tuple(int(part) for part in diffusers.__version__.split(".")[:2])
+    arguments: dict[str, Any] = {"dtype" if release >= (0, 42) else "torch_dtype": dtype}
+    try:
+        pipe = diffusers.DiffusionPipeline.from_pretrained(spec.location, **arguments)
+    except Exception as error:
+        # Whatever is missing, damaged or out of reach: three libraries report it in a dozen classes.
+        if Path(spec.location).is_dir():
+            remedy = "the folder is no complete diffusers pipeline; save it again with pipe.save_pretrained(folder)"
+        else:
+            remedy = f"download it where there is a network (hf download {spec.location}) and give its folder"
+        raise ModelError(
+            f"cannot load the baseline {spec.location}: {_first_line(error)} -- {remedy}"
+        ) from error
+    pipe.set_progress_bar_config(disable=True)
+    return Baseline(spec, pipe.to(device))
+
+
+@contextmanager
+def _timed_text(pipe: Any) -> Iterator[list[float]]:
+    """Collects the seconds of the pipeline's text encoding, which no row's latency counts."""
+    seconds: list[float] = []
+    encode: Callable[..., Any] | None = getattr(pipe, "encode_prompt", None)
+    if encode is None:
+        yield seconds
+        return
+    original = encode
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        result = original(*args, **kwargs)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        return result
+
+    pipe.encode_prompt = timed  # on the object, where it hides the class's
+    try:
+        yield seconds
+    finally:
+        del pipe.encode_prompt
+
+
+@contextmanager
+def _counted_macs(pipe: Any) -> Iterator[list[float]]:
+    """Collects the MACs of every forward of the denoising network (half of what torch counts as FLOPs)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    macs: list[float] = []
+    modules = [
+        module for name in _DENOISERS if isinstance(module := getattr(pipe, name, None), torch.nn.Module)
+    ]
+    hidden = [module.__dict__.get("forward") for module in modules]  # offloading tools put their own there
+
+    def counting(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with FlopCounterMode(display=False) as counter:
+                result = forward(*args, **kwargs)
+            macs.append(counter.get_total_flops() / 2)
+            return result
+
+        return counted
+
+    for module in modules:
+        module.forward = counting(module.forward)
+    try:
+        yield macs
+    finally:
+        for module, own in zip(modules, hidden, strict=True):
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own
+
+
+@contextmanager
+def _nothing() -> Iterator[list[float]]:
+    yield []
+
+
+def _whole(text: str, what: str, low: int, high: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise ConfigError(f"{what} must be a whole number from {low} to {high}, not {text!r}")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
