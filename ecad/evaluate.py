@@ -48,7 +48,9 @@ def evaluate(
             batch_size=settings.batch_size or 1,
         )
         # The references come first: a broken file among them shows before any image is made.
-        references = {each.name: _reference(prepared, each, folder, observer) for each in prepared.set_scorers}
+        references = {
+            each.name: _reference(prepared, each, folder, observer) for each in prepared.set_scorers
+        }
         measurements = _measure(prepared, comparison, folder, observer)
         distances = _distances(prepared, comparison, folder, references)
         results = results_of(prepared, comparison.outcomes(measurements.values()), distances)
@@ -98,7 +100,9 @@ def _distances(
         for contender in comparison.contenders:
             row = _row_folder(comparison, contender.name)
             parts = [folder.read_features(_features_file(scorer, row, number)) for number in range(batches)]
-            distances[scorer.name][contender.name] = float(scorer.distance(np.concatenate(parts), references[scorer.name]))
+            distances[scorer.name][contender.name] = float(
+                scorer.distance(np.concatenate(parts), references[scorer.name])
+            )
     return distances
 
 

@@ -85,7 +85,13 @@ def _read_npz(path: Path) -> Any:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:  # TypeError: a single array
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as error:  # TypeError: a single array
         raise ConfigError(
             f"{path} is no readable .npz file ({_first_line(error)}): give a folder of images, or arrays saved with "
             'numpy.savez: "features" (n, dimensions), or "mu" and "sigma"'
