@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ecad.errors import RunError
 from ecad.evaluate_results import results_of
 from ecad.evaluate_setup import EvaluateSettings, PreparedEvaluation, prepare_evaluation
 from ecad.evaluation.comparison import Comparison, Key, Measurement
-from ecad.evaluation.references import load_reference
 from ecad.evaluation.samplers import Job
 from ecad.evaluation.samplers.base import Images
 from ecad.evaluation.scorers.base import SetScorer
+from ecad.evaluation.scorers.references import load_reference
 from ecad.report.evaluation import results_csv, results_markdown
 from ecad.report.images import image_grid, png_bytes, read_png
 from ecad.storage import EvaluationFolder
@@ -110,20 +109,12 @@ def _reference(
     prepared: PreparedEvaluation, scorer: SetScorer, folder: EvaluationFolder, observer: Observer
 ) -> Any:
     """The reference of a metric; the features of a folder of images are kept."""
-    source = prepared.settings.reference or ""
-    if not Path(source).expanduser().is_dir():
-        return load_reference(source, scorer, 1)
-    name = f"features/{_file_name(scorer.name)}/reference.npy"
-    if (folder.path / name).exists():
-        return folder.read_features(name)
-    features: npt.NDArray[Any] = load_reference(
-        source,
+    return load_reference(
+        Path(prepared.settings.reference or "").expanduser(),
         scorer,
-        prepared.settings.batch_size or 1,
-        lambda done, total: observer("reference", done, total),
+        folder.path / "features" / "reference",
+        on_pictures=lambda done, total: observer("reference", done, total),
     )
-    folder.write_features(name, features)
-    return features
 
 
 def _sample_jobs(settings: EvaluateSettings, jobs: Sequence[Job]) -> list[Job]:

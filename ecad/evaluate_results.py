@@ -55,8 +55,8 @@ def _metrics(prepared: PreparedEvaluation) -> list[dict[str, Any]]:
     described = {
         scorer.name: {
             "name": scorer.name,
-            "higher_is_better": bool(getattr(scorer, "higher_is_better", True)),
-            "reference": "uncached" if getattr(scorer, "needs_reference", False) else None,
+            "higher_is_better": scorer.higher_is_better,
+            "reference": "uncached" if scorer.needs_reference else None,
         }
         for scorer in prepared.scorers
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +15,10 @@ from ecad.evaluation.comparison import Contender
 from ecad.evaluation.cost import Workload, workload_for
 from ecad.evaluation.loading import GenerationSettings, LoadedModel, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, load_prompts
-from ecad.evaluation.references import check_reference
 from ecad.evaluation.samplers import Sampler, make_sampler
 from ecad.evaluation.scorers import SET_SCORERS, make_scorer, make_set_scorer
 from ecad.evaluation.scorers.base import Scorer, SetScorer
+from ecad.evaluation.scorers.references import list_pictures
 from ecad.models import find_model
 from ecad.run_setup import HELDOUT_FIRST_SEED, environment
 from ecad.schedule import ScheduleShape
@@ -106,7 +107,7 @@ def prepare_evaluation(folder: EvaluationFolder, settings: EvaluateSettings) -> 
     prompts = load_prompts(settings.prompts or "", settings.prompts_limit, settings.category)
     wishes = read_wishes(settings.schedules)
     specs = [parse_baseline(text) for text in settings.baselines]
-    scorers, set_scorers = make_metrics(metrics)
+    scorers, set_scorers = make_metrics(metrics, settings.device)
     reference = _reference_hash(settings, set_scorers)
 
     model = load_model(settings.model, settings.device, settings.dtype)
@@ -151,14 +152,17 @@ def prepare_evaluation(folder: EvaluationFolder, settings: EvaluateSettings) -> 
     )
 
 
-def make_metrics(names: Sequence[str]) -> tuple[tuple[Scorer, ...], tuple[SetScorer, ...]]:
+def make_metrics(names: Sequence[str], device: str) -> tuple[tuple[Scorer, ...], tuple[SetScorer, ...]]:
     """The scorers of single images and those of a whole set, in the order of the names."""
     twice = [name for index, name in enumerate(names) if name in names[:index]]
     if twice:
         raise ConfigError(f"metric {twice[0]!r} is given twice")
     sets = [name for name in names if name.partition(":")[0] in SET_SCORERS]
     singles = [name for name in names if name not in sets]
-    return tuple(make_scorer(name) for name in singles), tuple(make_set_scorer(name) for name in sets)
+    return (
+        tuple(make_scorer(name, device) for name in singles),
+        tuple(make_set_scorer(name, device) for name in sets),
+    )
 
 
 def prompts_cut(pipe: Any, prompts: Sequence[str], max_tokens: int) -> int | None:
@@ -184,7 +188,25 @@ def _reference_hash(settings: EvaluateSettings, set_scorers: Sequence[SetScorer]
         return None
     if not set_scorers:
         raise ConfigError("--reference is for metrics of a whole set (fid), and --metrics has none")
-    return check_reference(settings.reference)
+    return reference_hash(Path(settings.reference).expanduser())
+
+
+def reference_hash(path: Path) -> str:
+    """What a reference is made of, as a hash: names and sizes of a folder's pictures, or a file's bytes."""
+    digest = hashlib.sha256()
+    try:
+        if path.is_dir():
+            for picture in list_pictures(path):
+                digest.update(f"{picture.relative_to(path).as_posix()} {picture.stat().st_size}\n".encode())
+        elif path.is_file():
+            with path.open("rb") as file:
+                while part := file.read(1 << 20):
+                    digest.update(part)
+        else:
+            raise ConfigError(f"no reference {path}: give a folder of images, or an .npz file of mu and sigma")
+    except OSError as error:
+        raise ConfigError(f"cannot read the reference {path}: {error.strerror}") from None
+    return digest.hexdigest()
 
 
 def _identity(

@@ -53,7 +53,7 @@ class Error:
 
 
 class MeanColour:
-    name, higher_is_better = "mean-colour", False
+    name, higher_is_better, features_name = "mean-colour", False, "mean-colour"
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return images.mean(axis=(1, 2)).astype(np.float32)
@@ -67,7 +67,7 @@ def _toy_metrics() -> Iterator[None]:
     """The tiny model draws noise, so any deterministic scores will do."""
     singles: dict[str, Any] = {"contrast": Contrast, "error": Error}
 
-    def make_scorer(name: str) -> Any:
+    def make_scorer(name: str, device: str) -> Any:
         if name not in singles:
             raise ConfigError(f"unknown quality {name!r}")
         return singles[name]()
@@ -75,7 +75,7 @@ def _toy_metrics() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("ecad.evaluate_setup.make_scorer", make_scorer)
         monkeypatch.setattr("ecad.evaluate_setup.SET_SCORERS", ("mean-colour",))
-        monkeypatch.setattr("ecad.evaluate_setup.make_set_scorer", lambda name: MeanColour())
+        monkeypatch.setattr("ecad.evaluate_setup.make_set_scorer", lambda name, device: MeanColour())
         yield
 
 
@@ -311,6 +311,6 @@ def test_a_broken_reference_image_shows_before_any_image_is_made(
     shutil.copytree(base / "reference", tmp_path / "reference")
     (tmp_path / "reference" / "1.png").write_bytes(b"no image")
     broken = replace(settings, reference=str(tmp_path / "reference"))
-    with pytest.raises(ConfigError, match=r"1\.png is no readable image"):
+    with pytest.raises(ConfigError, match=r"cannot read the picture .*1\.png"):
         evaluate(broken, tmp_path / "out")
     assert (tmp_path / "out" / "scores.jsonl").read_bytes() == b""

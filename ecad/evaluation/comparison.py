@@ -21,7 +21,7 @@ from ecad.caching import applied
 from ecad.errors import ConfigError, TransientEvaluationError
 from ecad.evaluation.prompts import PromptSet
 from ecad.evaluation.samplers.base import Images, Job, Sampler, batches_of, jobs_for
-from ecad.evaluation.scorers.base import Scorer
+from ecad.evaluation.scorers.base import Scorer, check_scores
 from ecad.schedule import Schedule
 
 Scores = npt.NDArray[np.float64]
@@ -137,7 +137,10 @@ class Comparison:
         return [(item.name, number) for number in range(len(self._batches)) for item in self.contenders]
 
     def run(self, done: Container[Key] = frozenset()) -> Iterator[tuple[Measurement, Sequence[Job], Images]]:
-        """Measure everything that is not `done`; yields each measurement with its jobs and images."""
+        """Measure everything that is not `done`; yields each measurement with its jobs and images.
+
+        Raises ScoreError for a score that is not a finite number.
+        """
         if all(key in done for key in self.all_keys()):
             return
         self._warm_up()
@@ -190,7 +193,7 @@ class Comparison:
 
     @property
     def _needs_references(self) -> bool:
-        return any(_needs_reference(scorer) for scorer in self._scorers)
+        return any(scorer.needs_reference for scorer in self._scorers)
 
     def _warm_up(self) -> None:
         """One batch per distinct number of steps and per other pipeline."""
@@ -235,10 +238,10 @@ class Comparison:
         captions = self._captions(batch)
         scores = {}
         for scorer in self._scorers:
-            if not _needs_reference(scorer):
-                scores[scorer.name] = scorer(captions, images)
-            elif contender.pipeline is None:  # another model's images are no attempt at the uncached ones
-                scores[scorer.name] = scorer(captions, images, references=references)
+            if scorer.needs_reference and contender.pipeline is not None:
+                continue  # another model's images are no attempt at the uncached ones
+            judged = scorer(captions, images, references if scorer.needs_reference else None)
+            scores[scorer.name] = check_scores(scorer, judged, captions, f"an image by {contender.name}")
         return scores
 
     def _captions(self, batch: Sequence[Job]) -> list[str]:
@@ -301,8 +304,3 @@ class PeakMemory:
         if self._device is not None:
             peak = torch.cuda.max_memory_allocated(self._device)
             self.peak_bytes = peak - self._before_bytes + self._weights_bytes
-
-
-def _needs_reference(scorer: Scorer) -> bool:
-    # A scorer of somebody's own, made before fidelity metrics existed, does not say.
-    return bool(getattr(scorer, "needs_reference", False))

@@ -1,23 +1,17 @@
 """Judges of image quality, by name."""
 
-from __future__ import annotations
+from ecad.evaluation.scorers.base import Scorer, Scores, SetScorer, check_scores
+from ecad.evaluation.scorers.registry import SCORERS, SET_SCORERS, make_scorer, make_set_scorer
+from ecad.evaluation.scorers.weighted import as_quality
 
-from ecad.errors import ConfigError
-from ecad.evaluation.scorers.base import Scorer, SetScorer
-
-SCORERS = ("alignment",)
-SET_SCORERS: tuple[str, ...] = ()
-
-
-def make_scorer(name: str) -> Scorer:
-    """The scorer called `name`."""
-    if name == "alignment":
-        from ecad.evaluation.scorers.alignment import AlignmentScorer
-
-        return AlignmentScorer()  # type: ignore[return-value]
-    raise ConfigError(f"unknown quality {name!r}: use one of {', '.join(SCORERS)}")
-
-
-def make_set_scorer(name: str) -> SetScorer:
-    """The scorer of whole sets called `name`."""
-    raise ConfigError(f"unknown metric {name!r}: use one of {', '.join((*SCORERS, *SET_SCORERS))}")
+__all__ = [
+    "SCORERS",
+    "SET_SCORERS",
+    "Scorer",
+    "Scores",
+    "SetScorer",
+    "as_quality",
+    "check_scores",
+    "make_scorer",
+    "make_set_scorer",
+]

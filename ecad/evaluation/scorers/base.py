@@ -53,6 +53,10 @@ class SetScorer(Protocol):
     @property
     def higher_is_better(self) -> bool: ...
 
+    @property
+    def features_name(self) -> str:
+        """What the features are: two scorers of one name here (fid and kid) can share stored features."""
+
     def features(self, images: Images) -> FloatArray:
         """Features (n, dimensions) of images uint8 (n, height, width, 3).
 
