@@ -6,13 +6,14 @@ command is run again: what is in the log is not measured twice, and the table is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecad.errors import RunError
+from ecad.errors import RunError, ScoreError
 from ecad.evaluate_results import results_of
 from ecad.evaluate_setup import EvaluateSettings, PreparedEvaluation, prepare_evaluation
 from ecad.evaluation.comparison import Comparison, Key, Measurement
@@ -108,13 +109,21 @@ def _distances(
 def _reference(
     prepared: PreparedEvaluation, scorer: SetScorer, folder: EvaluationFolder, observer: Observer
 ) -> Any:
-    """The reference of a metric; the features of a folder of images are kept."""
-    return load_reference(
+    """The reference of a metric; the features of a folder of images are kept.
+
+    It is tried at once on two gray images: a reference of another network or of too little shows before the work.
+    """
+    reference = load_reference(
         Path(prepared.settings.reference or "").expanduser(),
         scorer,
         folder.path / "features" / "reference",
         on_pictures=lambda done, total: observer("reference", done, total),
     )
+    generation = prepared.generation
+    gray = np.full((2, generation.height, generation.width, 3), 128, np.uint8)
+    with contextlib.suppress(ScoreError):  # of two equal images not every distance is a number
+        scorer.distance(scorer.features(gray), reference)
+    return reference
 
 
 def _sample_jobs(settings: EvaluateSettings, jobs: Sequence[Job]) -> list[Job]:

@@ -203,7 +203,9 @@ def reference_hash(path: Path) -> str:
                 while part := file.read(1 << 20):
                     digest.update(part)
         else:
-            raise ConfigError(f"no reference {path}: give a folder of images, or an .npz file of mu and sigma")
+            raise ConfigError(
+                f"no reference {path}: give a folder of images, or an .npz file of mu and sigma"
+            )
     except OSError as error:
         raise ConfigError(f"cannot read the reference {path}: {error.strerror}") from None
     return digest.hexdigest()

@@ -91,9 +91,12 @@ def _table_header(text: str) -> tuple[list[str], str]:
 
 
 def _read_table(text: str, header: Sequence[str], separator: str) -> Records:
-    # Spreadsheets write tab-separated files without quoting, so that a quotation mark belongs to the prompt.
-    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    rows = list(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=separator, quoting=quoting))[1:]
+    lines = io.StringIO(text.lstrip("\r\n"))
+    if separator == "\t":
+        # Spreadsheets write tab-separated files without quoting, so that a quotation mark belongs to the prompt.
+        rows = list(csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE))[1:]
+    else:
+        rows = list(csv.reader(lines, delimiter=separator))[1:]
     prompt_column = next(header.index(name) for name in _PROMPT_COLUMNS if name in header)
     category_column = header.index(_CATEGORY_COLUMN) if _CATEGORY_COLUMN in header else None
 
