@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from ecad.errors import ConfigError, RunError, ScheduleError
 from ecad.evaluate import evaluate
@@ -314,3 +315,34 @@ def test_a_broken_reference_image_shows_before_any_image_is_made(
     with pytest.raises(ConfigError, match=r"cannot read the picture .*1\.png"):
         evaluate(broken, tmp_path / "out")
     assert (tmp_path / "out" / "scores.jsonl").read_bytes() == b""
+
+
+def test_other_pipelines_are_rows_of_the_same_table(settings: EvaluateSettings, tmp_path: Path) -> None:
+    other = save_tiny_stable_diffusion(tmp_path)
+    with_baselines = replace(
+        settings,
+        schedules=("steps:2",),
+        steps=4,
+        baselines=(f"{other}:steps=1,name=student", f"{other}:steps=3"),
+    )
+    results = evaluate(with_baselines, tmp_path / "out")
+    rows = {row["name"]: row for row in results["rows"]}
+    assert list(rows) == ["uncached", "steps:2", "student (1 step)", "tiny-sd (3 steps)"]
+    student, slower = rows["student (1 step)"], rows["tiny-sd (3 steps)"]
+    assert (student["kind"], student["steps"]) == ("baseline", 1)
+    assert slower["macs"] == 3 * student["macs"]
+    assert student["speedup_macs"] == rows["uncached"]["macs"] / student["macs"]
+    assert student["latency_s"] > 0.0
+    # Scored like the others, but it is no attempt at the uncached images.
+    assert set(student["metrics"]) == {"contrast", "mean-colour"}
+    assert "difference_interval" in student["metrics"]["contrast"]
+    assert any("baselines are other models" in note for note in results["notes"])
+    # From the log alone, without a call: also the MACs.
+    assert evaluate(with_baselines, tmp_path / "out") == results
+    with pytest.raises(RunError, match=r"other settings \(rows 3 name"):
+        evaluate(replace(with_baselines, baselines=(f"{other}:steps=2",)), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"two rows would be called 'tiny-sd \(1 step\)'"):
+        evaluate(
+            replace(with_baselines, baselines=(f"{other}:steps=1", f"{other}:steps=1,guidance_scale=0")),
+            tmp_path / "twice",
+        )
