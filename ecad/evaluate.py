@@ -15,7 +15,8 @@ import numpy as np
 
 from ecad.errors import RunError, ScoreError
 from ecad.evaluate_results import results_of
-from ecad.evaluate_setup import EvaluateSettings, PreparedEvaluation, prepare_evaluation
+from ecad.evaluate_settings import EvaluateSettings
+from ecad.evaluate_setup import PreparedEvaluation, prepare_evaluation
 from ecad.evaluation.comparison import Comparison, Key, Measurement
 from ecad.evaluation.samplers import Job
 from ecad.evaluation.samplers.base import Images

@@ -18,7 +18,7 @@ from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from ecad.errors import ConfigError, RunError, ScheduleError
 from ecad.evaluate import evaluate
-from ecad.evaluate_setup import EvaluateSettings
+from ecad.evaluate_settings import EvaluateSettings
 from ecad.evaluation.cost import uncached_macs, workload_for
 from ecad.evaluation.statistics import mean_interval, paired_interval
 from ecad.models import find_model
@@ -289,6 +289,7 @@ def test_a_folder_in_use_and_foreign_folders_are_refused(
         ({"baselines": ("nowhere",)}, "cannot load the baseline nowhere"),
         ({"baselines": ("x:step=1",)}, "unknown setting 'step', known are steps"),
         ({"batch_size": 0}, "batch size must be at least 1, not 0"),
+        ({"guidance_scale": -1.0}, "guidance scale must be a number from 0 up, not -1.0"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_and_cost_nothing(

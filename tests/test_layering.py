@@ -51,13 +51,14 @@ LAYERS: dict[str, tuple[str, str]] = {
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
     "run": (f"{BELOW_RUN} __init__ run_setup run_report", "numpy"),
     # The main path of an evaluation; it writes tables and pictures itself.
+    "evaluate_settings": (f"{BELOW_RUN} run_setup", ""),
     "evaluate_contenders": (BELOW_RUN, ""),
-    "evaluate_setup": (f"{BELOW_RUN} run_setup evaluate_contenders", ""),
+    "evaluate_setup": (f"{BELOW_RUN} run_setup evaluate_settings evaluate_contenders", ""),
     "evaluate_results": (f"{BELOW_RUN} evaluate_setup", ""),
-    "evaluate": (f"{BELOW_RUN} evaluate_setup evaluate_results report", "numpy"),
+    "evaluate": (f"{BELOW_RUN} evaluate_settings evaluate_setup evaluate_results report", "numpy"),
     "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
     "cli": (
-        f"{BELOW_RUN} __init__ run_setup run_report run evaluate_setup evaluate report",
+        f"{BELOW_RUN} __init__ run_setup run_report run evaluate_settings evaluate report",
         "rich typer yaml",
     ),
 }

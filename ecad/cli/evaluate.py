@@ -73,7 +73,7 @@ def evaluate(
     )
 
     from ecad.evaluate import evaluate as run_evaluation
-    from ecad.evaluate_setup import EvaluateSettings
+    from ecad.evaluate_settings import EvaluateSettings
 
     try:
         with _Display(f"ecad evaluate: {model} -> {out}") as display:

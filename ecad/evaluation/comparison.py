@@ -19,6 +19,7 @@ import torch
 
 from ecad.caching import applied
 from ecad.errors import ConfigError, TransientEvaluationError
+from ecad.evaluation.memory import PeakMemory
 from ecad.evaluation.prompts import PromptSet
 from ecad.evaluation.samplers.base import Images, Job, Sampler, batches_of, jobs_for
 from ecad.evaluation.scorers.base import Scorer, check_scores
@@ -201,7 +202,17 @@ class Comparison:
             sampler.sample(self._conditioning, self._batches[0])
         for contender in self.contenders:
             if contender.pipeline is not None:
-                self._images(contender, self._batches[0])
+                images, _ = self._images(contender, self._batches[0])
+                self._check_size(contender, images)
+
+    def _check_size(self, contender: Contender, images: Images) -> None:
+        """Another pipeline's images may have another size, which is known only once it has made some."""
+        try:
+            for scorer in self._scorers:
+                if not scorer.needs_reference:
+                    scorer.check(self._prompts, *images.shape[1:3])
+        except ConfigError as error:
+            raise ConfigError(f"{contender.name}: {error}") from None
 
     def _measured(self, contender: Contender, batch: Sequence[Job]) -> tuple[Images, float, int | None]:
         """Images, seconds per image and, on a CUDA GPU, peak bytes."""
@@ -277,30 +288,3 @@ def compare(
         if on_images is not None:
             on_images(done, total)
     return comparison.outcomes(measurements)
-
-
-class PeakMemory:
-    """Context manager: the peak of CUDA memory inside, as if only this pipeline were on the GPU.
-
-    Other models that wait on the same GPU do not count. On other devices `peak_bytes` stays None.
-    """
-
-    def __init__(self, pipe: Any) -> None:
-        modules = [part for part in getattr(pipe, "components", {}).values() if hasattr(part, "parameters")]
-        tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        on_gpu = {tensor.data_ptr(): tensor for tensor in tensors if tensor.device.type == "cuda"}
-        self._device = next((tensor.device for tensor in on_gpu.values()), None)
-        self._weights_bytes = sum(tensor.numel() * tensor.element_size() for tensor in on_gpu.values())
-        self._before_bytes = 0
-        self.peak_bytes: int | None = None
-
-    def __enter__(self) -> PeakMemory:
-        if self._device is not None:
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._before_bytes = torch.cuda.memory_allocated(self._device)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._device is not None:
-            peak = torch.cuda.max_memory_allocated(self._device)
-            self.peak_bytes = peak - self._before_bytes + self._weights_bytes

@@ -11,7 +11,8 @@ import torch
 from tiny_stable_diffusion import save_tiny_stable_diffusion
 
 from ecad.errors import ConfigError, ModelError
-from ecad.evaluation.baseline import Baseline, BaselineSpec, load_baseline, parse_baseline
+from ecad.evaluation.baseline import Baseline, load_baseline
+from ecad.evaluation.baseline_spec import BaselineSpec, parse_baseline
 from ecad.evaluation.cost import uncached_macs, workload_for
 from ecad.evaluation.samplers import Job
 from ecad.models import find_model

@@ -50,6 +50,10 @@ class Brightness:
     def __call__(self, prompts: Sequence[str], images: Any, references: Any = None) -> np.ndarray:
         return images.mean(axis=(1, 2, 3)) + 1000.0 * np.array([len(prompt) for prompt in prompts])
 
+    def check(self, prompts: Sequence[str], height: int, width: int) -> None:
+        if height > 100:
+            raise ConfigError(f"too large: {height}")
+
 
 class Distance:
     name, higher_is_better, needs_reference = "distance", False, True
@@ -140,6 +144,17 @@ def test_the_first_row_must_be_uncached() -> None:
             first_seed=0,
             batch_size=1,
         )
+
+
+def test_another_size_that_cannot_be_judged_shows_in_the_warm_up() -> None:
+    toy = comparison([])
+
+    def large(prompts: Any, jobs: Any) -> Any:
+        return np.zeros((len(jobs), 128, 128, 3), np.uint8), 1.0
+
+    toy.contenders[3].pipeline.sample = large  # type: ignore[union-attr, method-assign]
+    with pytest.raises(ConfigError, match="^other: too large: 128$"):
+        next(toy.run())
 
 
 def test_out_of_memory_names_the_row_and_the_remedy() -> None:
