@@ -24,19 +24,25 @@ _KIND_STYLE = {
     "baseline": "magenta",
 }
 _NONE = "–"
+_LONGEST_NAME = 32  # of a row, in characters; longer ones are folded
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """For a terminal: costs, and each metric with its difference to uncached; colour where 0 is outside."""
+    """For a terminal: costs, and each metric with its difference to uncached; colour where 0 is outside.
+
+    With more than two metrics the intervals go below the numbers, so that the table stays narrow.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("")
-    table.add_column("row", overflow="fold")
+    longest = max(len(row["name"]) for row in results["rows"])
+    table.add_column("row", overflow="fold", min_width=min(longest, _LONGEST_NAME))
     for heading in _cost_headings(results):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for metric in results["metrics"]:
         table.add_column(_heading(metric), justify="right", no_wrap=True)
         if metric["reference"] != "uncached":
-            table.add_column("minus uncached", justify="right", no_wrap=True)
+            table.add_column("minus\nuncached", justify="right", no_wrap=True)
+    separator = "\n" if len(results["metrics"]) > 2 else " "
     previous = None
     for row in results["rows"]:
         if previous not in (None, row["kind"]):
@@ -46,9 +52,9 @@ def results_table(results: Mapping[str, Any]) -> Table:
         cells += _cost_cells(row, results)
         for metric in results["metrics"]:
             numbers = row["metrics"].get(metric["name"])
-            cells.append(_NONE if numbers is None else _quality(numbers))
+            cells.append(_NONE if numbers is None else _quality(numbers, separator))
             if metric["reference"] != "uncached":
-                cells.append(_coloured(numbers, metric) if row["kind"] != "uncached" else "")
+                cells.append(_coloured(numbers, metric, separator) if row["kind"] != "uncached" else "")
         table.add_row(*cells)
     return table
 
@@ -150,23 +156,23 @@ def _heading(metric: Mapping[str, Any]) -> str:
     return f"{metric['name']} {'↑' if metric['higher_is_better'] else '↓'}"
 
 
-def _quality(numbers: Mapping[str, Any]) -> str:
+def _quality(numbers: Mapping[str, Any], separator: str = " ") -> str:
     text = f"{numbers['quality']:.3f}"
     if "quality_interval" in numbers:
         low, high = numbers["quality_interval"]
-        text += f" [{low:.3f}, {high:.3f}]"
+        text += f"{separator}[{low:.3f}, {high:.3f}]"
     return text
 
 
-def _difference(numbers: Mapping[str, Any]) -> str:
+def _difference(numbers: Mapping[str, Any], separator: str = " ") -> str:
     text = f"{numbers['difference']:+.3f}"
     if "difference_interval" in numbers:
         low, high = numbers["difference_interval"]
-        text += f" [{low:+.3f}, {high:+.3f}]"
+        text += f"{separator}[{low:+.3f}, {high:+.3f}]"
     return text
 
 
-def _coloured(numbers: Mapping[str, Any] | None, metric: Mapping[str, Any]) -> str | Text:
+def _coloured(numbers: Mapping[str, Any] | None, metric: Mapping[str, Any], separator: str) -> str | Text:
     """Green if the whole interval is better than uncached, red if worse."""
     if numbers is None:
         return _NONE
@@ -174,7 +180,7 @@ def _coloured(numbers: Mapping[str, Any] | None, metric: Mapping[str, Any]) -> s
     sign = 1 if metric["higher_is_better"] else -1
     gains: Sequence[float] = sorted((sign * low, sign * high))
     style = "green" if gains[0] > 0 else "red" if gains[1] < 0 else ""
-    return Text(_difference(numbers), style=style)
+    return Text(_difference(numbers, separator), style=style)
 
 
 def _macs(macs: int) -> str:

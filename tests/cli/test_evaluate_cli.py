@@ -47,7 +47,7 @@ def test_a_table_of_schedules(
     arguments += ["--device", "cpu", "--out", tmp_path / "out", "--samples", 1]
     code, out, err = command(capsys, monkeypatch, *arguments)
     assert code == 0, err
-    for word in ("uncached", "fora:2", "steps:3", "alignment ↑", "minus uncached", "2 prompts of two (text"):
+    for word in ("uncached", "fora:2", "steps:3", "alignment ↑", "minus", "2 prompts of two (text"):
         assert word in out
     assert "images: 12/12" in err
     assert "\x1b" not in out + err  # no terminal, no control characters
