@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from contracts.scorer import ScorerContract
@@ -36,7 +35,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestClip(ScorerContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def scorer(self, checkpoint: Path) -> Any:
         return make_scorer(f"clip:ecad-tiny/{checkpoint}", "cpu", batch_size=2)
 

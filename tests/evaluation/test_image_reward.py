@@ -42,7 +42,7 @@ def golden(shared_folder: Path) -> Path:
 
 
 class TestImageRewardScorer(ScorerContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def scorer(self, folder: Path) -> Any:
         return make_scorer("image-reward", "cpu", folder=str(folder), batch_size=2)
 

@@ -58,8 +58,10 @@ class InceptionScorer:
         import torch
 
         check_images(images)
+        if len(images) == 0:
+            return np.zeros((0, 2048), np.float32)
         network, device = self._load()
-        parts = [np.zeros((0, 2048), np.float32)]
+        parts = []
         for start in range(0, len(images), self._batch_size):
             pixels = torch.from_numpy(_resized(images[start : start + self._batch_size]))
             with torch.inference_mode():

@@ -5,6 +5,7 @@ The formulas are torchmetrics' and the lpips package's.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,10 @@ class LpipsScorer(_FidelityScorer):
 
             from ecad.evaluation.loading import choose_device
 
-            # pnet_rand: build the backbone without downloading; its weights are put in below.
-            model = lpips.LPIPS(net=self._network, pnet_rand=True, verbose=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # lpips calls torchvision in a way that this calls deprecated
+                # pnet_rand: build the backbone without downloading; its weights are put in below.
+                model = lpips.LPIPS(net=self._network, pnet_rand=True, verbose=False)
             _load_backbone(model.net, *_backbone_weights(self._network, self._backbone))
             self._model = model.eval().requires_grad_(False).to(choose_device(self._device_name))
         return self._model
