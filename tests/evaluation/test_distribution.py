@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def any_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return pixels.mean(dim=(2, 3))
 
     path = tmp_path_factory.mktemp("network") / "means.pt"
-    torch.jit.script(Means()).save(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.script(Means()).save(str(path))
     return path
 
 
@@ -137,8 +140,8 @@ def jpeg(picture: Image.Image, quality: int) -> Image.Image:
 
 @pytest.mark.slow
 def test_fid_grows_with_damage(inception: Any) -> None:
-    """On the standard network; the first 64 of its 2048 features keep the matrices small."""
-    images = drawings(48)
+    """On the standard network; the first 24 of its 2048 features give 30 images a covariance of full rank."""
+    images = drawings(30)
     noise = np.random.default_rng(6).normal(size=images.shape)
 
     def damaged(change: Any) -> np.ndarray:
@@ -153,12 +156,12 @@ def test_fid_grows_with_damage(inception: Any) -> None:
         "jpeg": [damaged(lambda picture, q=quality: jpeg(picture, q)) for quality in (60, 5)],
     }
     clean = inception.features(images)
-    assert clean.shape == (48, 2048)
-    clean = clean[:, :64]
+    assert clean.shape == (30, 2048)
+    clean = clean[:, :24]
     assert inception.distance(clean, clean) == pytest.approx(0.0, abs=1e-6)
     for kind, (mild, strong) in levels.items():
         first, second = (
-            inception.distance(inception.features(array)[:, :64], clean) for array in (mild, strong)
+            inception.distance(inception.features(array)[:, :24], clean) for array in (mild, strong)
         )
         assert 1e-3 < first < second, kind
 

@@ -11,7 +11,7 @@ import torch
 from contracts.scorer import ScorerContract
 
 from ecad.errors import ConfigError
-from ecad.evaluation.scorers import make_scorer
+from ecad.evaluation.scorers import as_quality, make_scorer
 from ecad.evaluation.scorers.fidelity import PSNR_LIMIT_DB
 
 pytest.importorskip("torchmetrics")
@@ -34,6 +34,26 @@ class TestPsnr(ScorerContract):
         assert scorer.higher_is_better
 
 
+class TestRmse(ScorerContract):
+    @pytest.fixture
+    def scorer(self) -> Any:
+        return make_scorer("rmse", "cpu", batch_size=2)
+
+    def test_numbers(self, scorer: Any) -> None:
+        half = plain(100)
+        half[:, :32] = 104  # half of the pixels are 4 off: the root of 8
+        np.testing.assert_allclose(
+            scorer([""] * 3, plain(100, 100, 100), np.concatenate([plain(110, 100), half])), [10, 0, 8**0.5]
+        )
+        assert not scorer.higher_is_better
+
+    def test_a_search_for_psnr_minimises_it(self, given: Any) -> None:
+        quality = as_quality(make_scorer("psnr", "cpu"), "cpu")
+        assert quality.name == "-rmse"
+        scores, decibels = (judge(*given) for judge in (quality, make_scorer("psnr", "cpu")))
+        np.testing.assert_allclose(20 * np.log10(255 / -scores), decibels, rtol=1e-9)
+
+
 class TestSsim(ScorerContract):
     @pytest.fixture
     def scorer(self) -> Any:
@@ -42,7 +62,7 @@ class TestSsim(ScorerContract):
     def test_numbers(self, scorer: Any) -> None:
         # Of plain images only the luminance term is left: (2 x y + c) / (x^2 + y^2 + c), c = (0.01 * 255)^2.
         scores = scorer([""] * 2, plain(100, 100), plain(110, 100))
-        np.testing.assert_allclose(scores, [22006.5025 / 22106.5025, 1.0], rtol=1e-5)
+        np.testing.assert_allclose(scores, [22006.5025 / 22106.5025, 1.0], rtol=1e-9)
 
     def test_small_images_are_refused(self, scorer: Any) -> None:
         with pytest.raises(ConfigError, match="ssim needs images of at least 11 x 11 pixels, not 8 x 64"):
@@ -108,6 +128,7 @@ class TestLpips(ScorerContract):
         monkeypatch.delenv("ECAD_LPIPS_BACKBONE", raising=False)
         monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
         with pytest.raises(
-            ConfigError, match=r"alexnet-[-a-z0-9]+.pth, which could not be downloaded .*put it at .*checkpoints"
+            ConfigError,
+            match=r"alexnet-[-a-z0-9]+.pth, which could not be downloaded .*put it at .*checkpoints",
         ):
             make_scorer("lpips", "cpu").check([], 64, 64)

@@ -58,7 +58,7 @@ class PackagedImageRewardScorer:
         answer = self._ask(
             {
                 "prompts": list(prompts),
-                "images": [base64.b64encode(np.ascontiguousarray(image)).decode() for image in images],
+                "images": [base64.b64encode(image.tobytes()).decode() for image in images],
                 "height": images.shape[1],
                 "width": images.shape[2],
             }
