@@ -99,7 +99,7 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
     """
     search_prompts, heldout_prompts = _load_prompt_sets(config)
     content = check_folder(folder, config, search_prompts, heldout_prompts, extend)
-    scorer = as_quality(make_scorer(config.quality or "", config.device))
+    scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
     model = load_model(config.model, config.device, config.dtype)
     settings = settings_for(model.source, config)
     shape = ScheduleShape(

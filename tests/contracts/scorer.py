@@ -19,7 +19,7 @@ class ScorerContract:
     # What floating point may change when images are scored in other company.
     tolerance = 1e-4
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def given(self) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Captions, their exact drawings uint8 (COUNT, 64, 64, 3), and noisy references of the same shape."""
         rng = np.random.default_rng(3)

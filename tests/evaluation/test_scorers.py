@@ -36,7 +36,7 @@ class Fixed:
 class TestAlignmentScorer(ScorerContract):
     tolerance = 1e-12
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def scorer(self) -> Any:
         return make_scorer("alignment")
 
@@ -44,7 +44,7 @@ class TestAlignmentScorer(ScorerContract):
 class TestWeightedScorer(ScorerContract):
     tolerance = 1e-12
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def scorer(self) -> Any:
         return make_scorer("0.25*alignment+2*alignment")
 

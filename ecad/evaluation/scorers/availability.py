@@ -38,7 +38,7 @@ def availability() -> list[Availability]:
     return result
 
 
-def _alignment() -> str:
+def _nothing() -> str:
     return "part of ecad; no weights"
 
 
@@ -89,11 +89,12 @@ def _inception() -> str:
 
 
 _LOOKS: dict[str, Callable[[], str]] = {
-    "alignment": _alignment,
+    "alignment": _nothing,
     "image-reward": _image_reward,
     "image-reward-package": _image_reward_package,
     "clip": _clip,
     "psnr": _torchmetrics,
+    "rmse": _nothing,
     "ssim": _torchmetrics,
     "lpips": _lpips,
     "fid": _inception,
@@ -105,6 +106,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "image-reward-package": (),
     "clip": ("torch", "torchvision", "open_clip_torch"),
     "psnr": ("torchmetrics",),
+    "rmse": (),
     "ssim": ("torchmetrics",),
     "lpips": ("torch", "torchvision", "lpips"),
     "fid": ("torch", "torchmetrics"),

@@ -7,6 +7,7 @@ arXiv 2104.11222), so figures compare with clean-fid's, given the same reference
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,8 +59,10 @@ class InceptionScorer:
         import torch
 
         check_images(images)
+        if len(images) == 0:
+            return np.zeros((0, 2048), np.float32)
         network, device = self._load()
-        parts = [np.zeros((0, 2048), np.float32)]
+        parts = []
         for start in range(0, len(images), self._batch_size):
             pixels = torch.from_numpy(_resized(images[start : start + self._batch_size]))
             with torch.inference_mode():
@@ -75,7 +78,9 @@ class InceptionScorer:
         device = choose_device(self._device_name)
         if self._network is None:
             try:
-                network = torch.jit.load(str(self._path), map_location=device).eval()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # TorchScript: deprecated, but still read
+                    network = torch.jit.load(str(self._path), map_location=device).eval()
             except (RuntimeError, ValueError) as error:
                 reason = (str(error).strip().splitlines() or [""])[0]
                 raise ConfigError(f"{self._path} is no TorchScript file ({reason[:160]}): {REMEDY}") from None
@@ -126,11 +131,15 @@ class KidScorer(InceptionScorer):
             )
         dimensions = _check_features("kid", features, reference)
         smaller = min(len(features), len(reference))
-        metric = KernelInceptionDistance(
-            feature=_identity(dimensions),
-            subsets=_KID_SUBSETS,
-            subset_size=min(_KID_SUBSET_SIZE, smaller),
-        ).set_dtype(torch.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # that the features, which we have anyway, take memory
+            metric = KernelInceptionDistance(
+                feature=_identity(dimensions),
+                subsets=_KID_SUBSETS,
+                subset_size=min(_KID_SUBSET_SIZE, smaller),
+            ).set_dtype(torch.float64)
         metric.update(torch.from_numpy(np.asarray(features, np.float64)), real=False)
         metric.update(torch.from_numpy(np.asarray(reference, np.float64)), real=True)
         with torch.random.fork_rng(devices=[]):  # the subsets are drawn from torch's global generator

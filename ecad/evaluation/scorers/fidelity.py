@@ -1,10 +1,11 @@
-"""How close an image is to the uncached model's image of the same prompt and seed: `psnr`, `ssim` and `lpips`.
+"""How close an image is to the uncached model's image of the same prompt and seed: psnr, rmse, ssim, lpips.
 
 The formulas are torchmetrics' and the lpips package's.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,14 @@ _BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
 class _FidelityScorer:
-    """What the three share: arguments, batches, and the smallest image."""
+    """What they share: arguments, batches, and the smallest image."""
 
     name: str
     higher_is_better: bool
     needs_reference = True
     _smallest = 1
+    # Variances are differences of squares: in float32, SSIM of nearly plain images is off in the fourth digit.
+    _double_precision = True
 
     def __init__(self, device: str = "auto", batch_size: int = 32) -> None:
         self._device_name = device
@@ -51,13 +54,14 @@ class _FidelityScorer:
         check_arguments(self, prompts, images, references)
         self.check(prompts, *images.shape[1:3])
         device = choose_device(self._device_name)
+        double = self._double_precision and device.type != "mps"  # which has no float64
         parts = [np.zeros(0, np.float64)]
         for start in range(0, len(images), self._batch_size):
             pair = [
                 torch.from_numpy(np.ascontiguousarray(of[start : start + self._batch_size]))
                 .to(device)
                 .permute(0, 3, 1, 2)
-                .float()
+                .to(torch.float64 if double else torch.float32)
                 for of in (images, references)
                 if of is not None
             ]
@@ -97,6 +101,19 @@ class PsnrScorer(_FidelityScorer):
         return ratios.clamp(max=PSNR_LIMIT_DB)
 
 
+class RmseScorer(_FidelityScorer):
+    """Root of the mean squared difference over all pixels and channels, in steps of 255; 0 for identical images.
+
+    The same order of images as PSNR, on a scale that has an end: a search for `psnr` minimises this (`as_quality`).
+    """
+
+    name = "rmse"
+    higher_is_better = False
+
+    def _compare(self, images: Any, references: Any) -> Any:
+        return (images - references).square().mean(dim=(1, 2, 3)).sqrt()
+
+
 class SsimScorer(_FidelityScorer):
     """Structural similarity (Wang et al. 2004), mean over pixels and RGB channels; 1 for identical images."""
 
@@ -125,6 +142,7 @@ class LpipsScorer(_FidelityScorer):
 
     higher_is_better = False
     _smallest = _LPIPS_SMALLEST
+    _double_precision = False
 
     def __init__(
         self, device: str = "auto", network: str = "alex", backbone: str | None = None, batch_size: int = 16
@@ -152,8 +170,10 @@ class LpipsScorer(_FidelityScorer):
 
             from ecad.evaluation.loading import choose_device
 
-            # pnet_rand: build the backbone without downloading; its weights are put in below.
-            model = lpips.LPIPS(net=self._network, pnet_rand=True, verbose=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # lpips calls torchvision in a way that this calls deprecated
+                # pnet_rand: build the backbone without downloading; its weights are put in below.
+                model = lpips.LPIPS(net=self._network, pnet_rand=True, verbose=False)
             _load_backbone(model.net, *_backbone_weights(self._network, self._backbone))
             self._model = model.eval().requires_grad_(False).to(choose_device(self._device_name))
         return self._model

@@ -58,7 +58,7 @@ class PackagedImageRewardScorer:
         answer = self._ask(
             {
                 "prompts": list(prompts),
-                "images": [base64.b64encode(np.ascontiguousarray(image)).decode() for image in images],
+                "images": [base64.b64encode(image.tobytes()).decode() for image in images],
                 "height": images.shape[1],
                 "width": images.shape[2],
             }
@@ -113,7 +113,7 @@ class PackagedImageRewardScorer:
             raise ConfigError(f"cannot start {self._python}: {error.strerror}; {REMEDY}") from None
         first = self._read()
         if not first.get("ready"):
-            reason = str(first.get("error", "it ended without an answer"))[:300]
+            reason = first.get("error", "it is not ready")
             self.close()
             raise ConfigError(f"the image-reward package does not run in {self._python} ({reason}): {REMEDY}")
         self.versions = dict(first.get("versions", {}))
@@ -128,16 +128,19 @@ class PackagedImageRewardScorer:
         return self._read()
 
     def _read(self) -> dict[str, Any]:
-        """The worker's next answer; if it ended, an error with the last line of what it said."""
+        """The worker's next answer. If it ended instead, an error with what it said last; the next call starts anew."""
         stream = self._worker.stdout if self._worker is not None else None
         line = stream.readline() if stream is not None else ""
         try:
             content = json.loads(line)
         except ValueError:
             content = None
-        if isinstance(content, dict):
-            return content
-        return {"error": self._last_words() or f"no answer but {line[:100]!r}"}
+        if not isinstance(content, dict):
+            content = {"error": f"its process ended; the last it said: {self._last_words()!r}"}
+            self.close()
+        if "error" in content:
+            content["error"] = " ".join(str(content["error"]).split())[:300]
+        return content
 
     def _last_words(self) -> str:
         if self._errors is None:

@@ -16,7 +16,8 @@ SCORERS = {
     "image-reward": "human preference, by ImageReward's published weights, in batches",
     "image-reward-package": "the same by the untouched image-reward package in its own environment",
     "clip": "100 x cosine of image and prompt; clip:MODEL/PRETRAINED for any open_clip model",
-    "psnr": "fidelity to the uncached image, dB",
+    "psnr": "fidelity to the uncached image, dB (a search for it minimises rmse)",
+    "rmse": "root-mean-square difference to the uncached image, of 255",
     "ssim": "fidelity to the uncached image, at most 1",
     "lpips": "perceptual distance to the uncached image; also lpips:vgg and lpips:squeeze",
 }
@@ -57,7 +58,10 @@ def make_set_scorer(name: str, device: str = "auto", **options: Any) -> SetScore
     """The scorer of whole sets called `name`; errors as in `make_scorer`."""
     from ecad.evaluation.scorers import distribution
 
-    classes = {"fid": distribution.FidScorer, "kid": distribution.KidScorer}
+    classes: dict[str, Callable[..., SetScorer]] = {
+        "fid": distribution.FidScorer,
+        "kid": distribution.KidScorer,
+    }
     if name not in classes:
         raise ConfigError(f"unknown distribution metric {name!r}{_suggestion(name, list(classes))}")
     return classes[name](device=device, **options)
@@ -82,7 +86,12 @@ def _class_of(name: str) -> Callable[..., Any]:
         return ClipScorer
     from ecad.evaluation.scorers import fidelity
 
-    return {"psnr": fidelity.PsnrScorer, "ssim": fidelity.SsimScorer, "lpips": fidelity.LpipsScorer}[name]
+    return {
+        "psnr": fidelity.PsnrScorer,
+        "rmse": fidelity.RmseScorer,
+        "ssim": fidelity.SsimScorer,
+        "lpips": fidelity.LpipsScorer,
+    }[name]
 
 
 def _suggestion(name: str, known: list[str]) -> str:

@@ -59,8 +59,16 @@ class NegatedScorer:
         self.scorer.check(prompts, height, width)
 
 
-def as_quality(scorer: Scorer) -> Scorer:
-    """The scorer as something to maximise: itself, or its negative if lower is better."""
+def as_quality(scorer: Scorer, device: str = "auto") -> Scorer:
+    """The scorer as something to maximise: itself, or its negative if lower is better.
+
+    `psnr` becomes the negative of `rmse`: the uncached images' own PSNR has no end, and beside it (or beside any
+    limit put in its place) all that separates useful schedules from useless ones would look small to the search.
+    """
+    from ecad.evaluation.scorers.fidelity import PsnrScorer, RmseScorer
+
+    if isinstance(scorer, PsnrScorer):
+        scorer = RmseScorer(device)
     return scorer if scorer.higher_is_better else NegatedScorer(scorer)
 
 
