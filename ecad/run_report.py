@@ -8,12 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-import numpy as np
-
 import ecad
 from ecad.evaluation.comparison import Contender, Outcome, compare
-from ecad.evaluation.cost import schedule_macs, uncached_macs
-from ecad.evaluation.statistics import mean_interval, paired_interval
+from ecad.evaluation.rows import cost_numbers, quality_numbers
 from ecad.records import Candidate
 from ecad.run_comparisons import comparisons, hypervolumes
 from ecad.run_setup import HELDOUT_FIRST_SEED, PreparedRun, environment
@@ -84,7 +81,7 @@ def heldout_report(
     outcomes = compare(
         _contenders(run, front),
         run.sampler,
-        run.scorer,
+        [run.scorer],
         run.heldout_prompts,
         seeds_per_prompt=config.heldout_seeds_per_prompt,
         first_seed=HELDOUT_FIRST_SEED,
@@ -149,33 +146,23 @@ def _heuristics(run: PreparedRun) -> list[Schedule]:
 
 def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> dict[str, Any]:
     contender = outcome.contender
-    per_prompt = run.config.heldout_seeds_per_prompt
-    if contender.schedule is not None:
-        macs = schedule_macs(contender.schedule, run.workload)
-    else:
-        macs = uncached_macs(contender.steps, run.workload)
-    quality = mean_interval(outcome.scores, per_prompt)
-    difference = paired_interval(outcome.scores, uncached.scores, per_prompt)
-    ratios = uncached.seconds_per_image / outcome.seconds_per_image
+    costs = cost_numbers(outcome, uncached, run.workload)
     table = run.latency_table
     return {
         "name": contender.name,
         "kind": contender.kind,
         "steps": contender.steps,
-        "macs": macs,
-        "speedup_macs": uncached_macs(run.shape.steps, run.workload) / macs,
-        "latency_s": float(np.median(outcome.seconds_per_image)),
+        "macs": costs["macs"],
+        "speedup_macs": costs["speedup_macs"],
+        "latency_s": costs["latency_s"],
         "latency_s_predicted": (
             table.predict(contender.schedule)
             if table is not None and contender.schedule is not None
             else None
         ),
-        "speedup_latency": float(np.median(ratios)),
-        "speedup_latency_range": [float(ratios.min()), float(ratios.max())],
-        "quality": quality.mean,
-        "quality_interval": [quality.low, quality.high],
-        "difference": difference.mean,
-        "difference_interval": [difference.low, difference.high],
+        "speedup_latency": costs["speedup_latency"],
+        "speedup_latency_range": costs["speedup_latency_range"],
+        **quality_numbers(outcome.scores, uncached.scores, run.config.heldout_seeds_per_prompt),
     }
 
 

@@ -34,17 +34,33 @@ LAYERS: dict[str, tuple[str, str]] = {
         "models schedule records config caching",
         "numpy PIL torch diffusers transformers safetensors",
     ),
+    # Packages that only some metrics need are imported inside functions.
+    "evaluation.scorers": (
+        "models schedule records config caching",
+        "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
+    ),
+    # Runs in another environment, which has neither ecad nor its packages.
+    "evaluation.scorers.image_reward_worker": ("", "PIL ImageReward"),
     "search": ("schedule records", "numpy pymoo"),
     "execution": ("records", ""),
     "execution.ray_pool": ("records", "ray"),
-    "storage": ("schedule records", "yaml filelock"),
+    "storage": ("schedule records", "numpy yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
     "run": (f"{BELOW_RUN} __init__ run_setup run_report", "numpy"),
+    # The main path of an evaluation; it writes tables and pictures itself.
+    "evaluate_settings": (f"{BELOW_RUN} run_setup", ""),
+    "evaluate_contenders": (BELOW_RUN, ""),
+    "evaluate_setup": (f"{BELOW_RUN} run_setup evaluate_settings evaluate_contenders", ""),
+    "evaluate_results": (f"{BELOW_RUN} evaluate_setup", ""),
+    "evaluate": (f"{BELOW_RUN} evaluate_settings evaluate_setup evaluate_results report", "numpy"),
     "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
-    "cli": (f"{BELOW_RUN} __init__ run_setup run_report run report", "rich typer yaml"),
+    "cli": (
+        f"{BELOW_RUN} __init__ run_setup run_report run evaluate_settings evaluate report",
+        "rich typer yaml",
+    ),
 }
 FOR_EVERYBODY = "errors resources __version__"
 

@@ -1,6 +1,8 @@
-"""The run folder: settings, the evaluation log that is also the checkpoint, the front, the report."""
+"""The run folder (settings, the evaluation log that is also the checkpoint, the front, the report), and the folder of
+an evaluation."""
 
+from ecad.storage.evaluation_folder import EvaluationFolder
 from ecad.storage.log import EvaluationLog
 from ecad.storage.run_folder import RunFolder
 
-__all__ = ["EvaluationLog", "RunFolder"]
+__all__ = ["EvaluationFolder", "EvaluationLog", "RunFolder"]
