@@ -19,7 +19,8 @@ class SearchConfig:
     """All settings of a search. None means "the model's own", filled in by `resolved`.
 
     Everything but `generations` and where it runs (`device`, `device_map`, `embedding_cache`) decides what the search
-    finds, so a run folder is only continued with equal settings. `prompts_limit` and `heldout_limit` count prompts;
+    finds, so a run folder is only continued with equal settings. `prompts_limit`, `selection_limit` and `heldout_limit` count prompts. Those of the selection follow
+    those of the search in the same set: the best schedules of the search are evaluated on them too (0: on none).
     `mutation_rate` is per gene; `true_cfg_scale` above 1 adds a second forward a step to FLUX.
     """
 
@@ -32,6 +33,7 @@ class SearchConfig:
     quality: str | None = None
     prompts: str | None = None
     prompts_limit: int | None = None
+    selection_limit: int | None = None
     seeds_per_prompt: int = 1
     heldout_prompts: str | None = None
     heldout_limit: int | None = None
@@ -58,6 +60,7 @@ class SearchConfig:
         recommended: dict[str, Any] = {
             "population": 24,
             "prompts_limit": 100,
+            "selection_limit": 0,
             "heldout_limit": 200,
             "batch_size": 8,
         }
@@ -125,6 +128,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
     "population": (4, 100_000),
     "seed": (0, 2**31 - 1),
     "prompts_limit": (1, 10**7),
+    "selection_limit": (0, 10**7),
     "heldout_limit": (1, 10**7),
     "seeds_per_prompt": (1, 10_000),
     "heldout_seeds_per_prompt": (1, 10_000),

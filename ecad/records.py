@@ -45,7 +45,7 @@ class Evaluation:
 class Progress:
     """What a display needs to know; sent after every evaluation and, while reporting, after every batch."""
 
-    phase: str  # "search" or "held-out"
+    phase: str  # "search", then "selection" and "held-out"
     generation: int
     generations: int
     evaluated: int  # of this generation's candidates

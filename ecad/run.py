@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def search(
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.run_report import front_schedules, heldout_report
+    from ecad.run_selection import select
     from ecad.run_setup import prepare
 
     config = config.resolved()
@@ -56,15 +58,17 @@ def search(
             folder.log,
             lambda progress: observer(replace(progress, images_per_evaluation=images)),
         )
-        front = front_schedules(run, history.candidates, folder.log)
+
+        def on_images(phase: str, done: int, total: int) -> None:
+            observer(_progress(config, history, folder.log, config.generations, 0, phase, (done, total)))
+
+        candidates, evaluations = select(run, history.candidates, folder, partial(on_images, "selection"))
+        front = front_schedules(run, candidates, evaluations)
         folder.write_front(front)
         folder.write_json("history.json", {"hypervolume": history.hypervolume})
-
-        def on_images(done: int, total: int) -> None:
-            observer(_progress(config, history, folder.log, config.generations, 0, (done, total)))
-
         folder.write_json(
-            "report.json", heldout_report(run, front, history.hypervolume, folder.log, on_images)
+            "report.json",
+            heldout_report(run, front, history.hypervolume, folder.log, partial(on_images, "held-out")),
         )
     return folder
 
@@ -130,10 +134,11 @@ def _progress(
     log: EvaluationLog,
     generation: int,
     evaluated: int,
+    phase: str = "search",
     images: tuple[int, int] = (0, 0),
 ) -> Progress:
     return Progress(
-        phase="held-out" if images[1] else "search",
+        phase=phase,
         generation=generation,
         generations=config.generations,
         evaluated=evaluated,

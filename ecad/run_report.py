@@ -11,7 +11,7 @@ from typing import Any
 import ecad
 from ecad.evaluation.comparison import Contender, Outcome, compare
 from ecad.evaluation.rows import cost_numbers, quality_numbers
-from ecad.records import Candidate
+from ecad.records import Candidate, Evaluation
 from ecad.run_comparisons import comparisons, hypervolumes
 from ecad.run_setup import HELDOUT_FIRST_SEED, PreparedRun, environment
 from ecad.schedule import Schedule
@@ -26,26 +26,26 @@ _COST_RATIO = 0.95
 
 
 def front_schedules(
-    run: PreparedRun, candidates: Sequence[Candidate], log: EvaluationLog
+    run: PreparedRun, candidates: Sequence[Candidate], evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Schedule]:
     """File stem -> schedule, best quality first, thinned out to distinct costs and without those of no use.
 
-    Content depends on nothing but the settings and the results.
+    `evaluations` has all candidates' by key. Content depends on nothing but the settings and the results.
     """
-    evaluations = [log[candidate.key] for candidate in candidates]
-    front = nondominated([item.cost for item in evaluations], [item.quality for item in evaluations])
+    results = [evaluations[candidate.key] for candidate in candidates]
     tracker = FrontTracker()
-    for item in evaluations:
+    for item in results:
         tracker.add(item.cost, item.quality)
     kept: list[int] = []
-    for index in reversed(front):
-        if evaluations[index].quality < tracker.quality_at(USEFUL_SHARE):
+    for index in reversed(nondominated([item.cost for item in results], [item.quality for item in results])):
+        # After a selection, those of no use are no candidates any more.
+        if run.selection_evaluator is None and results[index].quality < tracker.quality_at(USEFUL_SHARE):
             break
-        if not kept or evaluations[index].cost <= _COST_RATIO * evaluations[kept[-1]].cost:
+        if not kept or results[index].cost <= _COST_RATIO * results[kept[-1]].cost:
             kept.append(index)
     schedules = {}
     for rank, index in enumerate(kept, start=1):
-        candidate, evaluation = candidates[index], evaluations[index]
+        candidate, evaluation = candidates[index], results[index]
         speedup = 1.0 / evaluation.cost
         schedules[f"{rank:02d}-{speedup:.2f}x"] = candidate.schedule.replace(
             name=f"{run.model.source.name}-{speedup:.2f}x",
@@ -180,6 +180,8 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
 def _run_id(run: PreparedRun) -> str:
     """A short name of the run that depends on its settings and prompts only, not on folder or time."""
     identity = {**run.config.identity(), "prompts_sha256": run.search_prompts.sha256}
+    if run.selection_prompts is not None:
+        identity["selection_sha256"] = run.selection_prompts.sha256
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 

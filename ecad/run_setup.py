@@ -48,12 +48,15 @@ class PreparedRun:
     heldout_prompts: PromptSet
     evaluator: ModelEvaluator
     latency_table: LatencyTable | None
+    selection_prompts: PromptSet | None = None
+    selection_evaluator: ModelEvaluator | None = None
 
 
 def check_folder(
     folder: RunFolder,
     config: SearchConfig,
     search_prompts: PromptSet,
+    selection_prompts: PromptSet | None,
     heldout_prompts: PromptSet,
     extend: bool,
 ) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def check_folder(
         "numerics": {"device": device.type, "dtype": str(dtype_of(source, config.dtype, device))},
         "prompts": {
             "search": _describe_prompts(search_prompts),
+            **({} if selection_prompts is None else {"selection": _describe_prompts(selection_prompts)}),
             "heldout": _describe_prompts(heldout_prompts),
         },
     }
@@ -98,8 +102,8 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
 
     Everything that can be wrong with the settings is found before the folder is changed.
     """
-    search_prompts, heldout_prompts = _load_prompt_sets(config)
-    content = check_folder(folder, config, search_prompts, heldout_prompts, extend)
+    search_prompts, selection_prompts, heldout_prompts = _load_prompt_sets(config)
+    content = check_folder(folder, config, search_prompts, selection_prompts, heldout_prompts, extend)
     scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
     model = load_model(
         config.model,
@@ -121,28 +125,50 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
         true_guidance=sampler.has_guidance_rows,
         text_tokens=settings.max_sequence_length,
     )
-    for prompts in (search_prompts, heldout_prompts):
-        scorer.check(prompts.prompts, settings.height, settings.width)
+    for prompts in (search_prompts, selection_prompts, heldout_prompts):
+        if prompts is not None:
+            scorer.check(prompts.prompts, settings.height, settings.width)
     folder.write_config(content)
     folder.write_json("environment.json", environment(model))
     batch_size = config.batch_size or 1
     table = _latency_table(folder, config, sampler, search_prompts, shape)
-    evaluator = ModelEvaluator(
-        sampler,
-        scorer,
-        search_prompts,
-        workload,
-        seeds_per_prompt=config.seeds_per_prompt,
-        first_seed=0,
-        batch_size=batch_size,
-        latency_table=table,
-        cost=config.cost,
+
+    def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
+        return ModelEvaluator(
+            sampler,
+            scorer,
+            prompts,
+            workload,
+            seeds_per_prompt=config.seeds_per_prompt,
+            first_seed=first_seed,
+            batch_size=batch_size,
+            latency_table=table,
+            cost=config.cost,
+        )
+
+    evaluator = evaluator_on(search_prompts, 0)
+    # Seeds go on where those of the search end, as if all prompts had been searched on.
+    selection_evaluator = (
+        None
+        if selection_prompts is None
+        else evaluator_on(selection_prompts, evaluator.images_per_evaluation)
     )
     # The report's prompts are encoded now, so that the search has the text encoders' memory for images.
     sampler.encode(heldout_prompts.prompts, batch_size)
     model.free_text_encoders()
     return PreparedRun(
-        config, model, shape, workload, sampler, scorer, search_prompts, heldout_prompts, evaluator, table
+        config,
+        model,
+        shape,
+        workload,
+        sampler,
+        scorer,
+        search_prompts,
+        heldout_prompts,
+        evaluator,
+        table,
+        selection_prompts,
+        selection_evaluator,
     )
 
 
@@ -174,11 +200,14 @@ def _processor_name() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet]:
-    search_prompts = load_prompts(config.prompts or "", config.prompts_limit)
+def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet | None, PromptSet]:
+    """For the search, for the selection of its front (None: no selection), and for the report."""
+    searched, selected = config.prompts_limit or 0, config.selection_limit or 0
+    prompts = load_prompts(config.prompts or "", searched + selected)
     heldout_prompts = load_prompts(config.heldout_prompts or "", config.heldout_limit)
-    check_disjoint(search_prompts, heldout_prompts)
-    return search_prompts, heldout_prompts
+    check_disjoint(prompts, heldout_prompts)
+    selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
+    return prompts.part(0, searched), selection_prompts, heldout_prompts
 
 
 def _describe_prompts(prompts: PromptSet) -> dict[str, Any]:

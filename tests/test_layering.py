@@ -49,7 +49,8 @@ LAYERS: dict[str, tuple[str, str]] = {
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
-    "run": (f"{BELOW_RUN} __init__ run_setup run_report", "numpy"),
+    "run_selection": (f"{BELOW_RUN} run_setup", "numpy"),
+    "run": (f"{BELOW_RUN} __init__ run_setup run_selection run_report", "numpy"),
     # The main path of an evaluation; it writes tables and pictures itself.
     "evaluate_settings": (f"{BELOW_RUN} run_setup", ""),
     "evaluate_contenders": (BELOW_RUN, ""),

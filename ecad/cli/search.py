@@ -26,6 +26,9 @@ def search(
     quality: str | None = typer.Option(None, help="What to maximise, e.g. alignment."),
     prompts: str | None = typer.Option(None, help="Prompts to search on: a text file or a bundled set."),
     prompts_limit: int | None = typer.Option(None, help="Use only the first so many prompts."),
+    selection_limit: int | None = typer.Option(
+        None, help="So many more prompts of the same set decide among the best schedules of the search."
+    ),
     seeds_per_prompt: int | None = typer.Option(None, help="Images per prompt. [default: 1]"),
     heldout_prompts: str | None = typer.Option(None, help="Prompts to report on; disjoint from --prompts."),
     heldout_limit: int | None = typer.Option(None, help="Use only the first so many held-out prompts."),

@@ -150,10 +150,11 @@ _ALL = (
         vae_scale_factor=4,
         search=_frozen(
             {
-                "population": 20,
+                "population": 18,
                 "quality": "alignment",
                 "prompts": "scenes-search",
                 "prompts_limit": 32,
+                "selection_limit": 64,
                 "heldout_prompts": "scenes-heldout",
                 "heldout_limit": 96,
                 "batch_size": 32,

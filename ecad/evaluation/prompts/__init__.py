@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ecad.errors import ConfigError
@@ -42,6 +42,12 @@ class PromptSet:
     def skipped(self) -> int:
         """Number of entries of the file that are left out."""
         return sum(self.left_out.values())
+
+    def part(self, start: int, stop: int) -> PromptSet:
+        """The prompts from `start` up to `stop`, as a set of its own."""
+        prompts = self.prompts[start:stop]
+        categories = None if self.categories is None else self.categories[start:stop]
+        return replace(self, prompts=prompts, categories=categories, sha256=_sha256(prompts), left_out={})
 
     def describe(self) -> str:
         """One line for people: how many, of what format, the hash, and what was left out."""
@@ -122,7 +128,7 @@ def prompt_set(
     return PromptSet(
         name=name,
         prompts=tuple(used),
-        sha256=hashlib.sha256("\n".join(used).encode()).hexdigest(),
+        sha256=_sha256(used),
         left_out=counts,
         format=format_name,
         categories=None if categories is None else tuple(kept[prompt] for prompt in used),
@@ -143,3 +149,7 @@ def check_disjoint(search: PromptSet, heldout: PromptSet) -> None:
 def _normal(prompt: str) -> str:
     """Prompts that differ in case and blanks only say the same."""
     return " ".join(prompt.lower().split())
+
+
+def _sha256(prompts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(prompts).encode()).hexdigest()
