@@ -70,9 +70,7 @@ def is_modulation(name: str) -> bool:
 
 def build_flux_scheduler(shift: float = 1.0) -> FlowMatchEulerDiscreteScheduler:
     """Euler steps along the straight flow; `shift` > 1 spends more of them where the noise is strong."""
-    return FlowMatchEulerDiscreteScheduler(
-        num_train_timesteps=1000, shift=shift, use_dynamic_shifting=False
-    )
+    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift, use_dynamic_shifting=False)
 
 
 def image_ids() -> torch.Tensor:

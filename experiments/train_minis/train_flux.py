@@ -2,8 +2,8 @@
 
 FLUX runs one forward pass a step, so guidance must be learnt. The transformer is told a guidance scale w; at w = 1 it
 learns the plain flow. After a share of the budget half of each batch learns "model guidance" (Tang et al. 2025,
-arXiv 2502.12154) at random w: the target is the flow plus (w - 1) (v(caption) - v(nothing)), where v is the moving average's
-own prediction at w = 1. In expectation that is classifier-free guidance of scale w.
+arXiv 2502.12154) at random w: the target is the flow plus (w - 1) (v(caption) - v(nothing)), where v is the moving
+average's own prediction at w = 1. In expectation that is classifier-free guidance of scale w.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class TextReader:
 
     def ids(self, captions: list[str]) -> torch.Tensor:
         """int64 (n, 2, 24): CLIP's and T5's token ids."""
-        return torch.stack([caption_ids(captions, self.tokenizer), caption_ids(captions, self.tokenizer_2)], 1)
+        return torch.stack(
+            [caption_ids(captions, self.tokenizer), caption_ids(captions, self.tokenizer_2)], 1
+        )
 
     @torch.no_grad()
     def read(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
