@@ -27,6 +27,16 @@ SEQUENCE_LENGTH = 24
 PERIODS = (2, 3, 4, 5)
 FEWER_STEPS = (10, 7, 5, 4)
 GRID_COLUMNS = 8
+TABLE_HEAD = (
+    "run",
+    "share of steps computed",
+    "score",
+    "drop",
+    "object fit",
+    "background",
+    "objects all right",
+    "PSNR to uncached, dB",
+)
 
 
 @contextlib.contextmanager
@@ -114,6 +124,22 @@ def save_grid(images: np.ndarray, path: Path) -> None:
     picture.resize((picture.width * 2, picture.height * 2), 0).save(path)
 
 
+def table(rows: list[dict[str, float]]) -> str:
+    """The rows as the table of the model cards."""
+    lines = [
+        "| " + " | ".join(TABLE_HEAD) + " |",
+        "|" + "---|" * len(TABLE_HEAD),
+    ]
+    for number, row in enumerate(rows):
+        drop = f"{row['drop']:.3f} +- {row['drop_95']:.3f}" if number else ""
+        noise = f"{row['psnr_db']:.1f}" if number else ""
+        lines.append(
+            f"| {row['run']} | {row['share']:.2f} | {row['score']:.3f} +- {row['score_95']:.3f} | {drop} "
+            f"| {row['objects']:.3f} | {row['background']:.3f} | {row['good_share']:.2f} | {noise} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def evaluate(
     bundle: Path,
     work: Path,
@@ -151,6 +177,7 @@ def evaluate(
         drop = reference_scores - scores
         row = {
             "run": name,
+            "share": -(-steps // (period or 1)) / STEPS,
             "score": round(float(scores.mean()), 4),
             "score_95": round(half_width(scores), 4),
             "drop": round(float(drop.mean()), 4),
@@ -164,3 +191,4 @@ def evaluate(
         print(json.dumps(row), flush=True)
         save_grid(images, work / f"grid{label}-{len(rows)}.png")
     (work / f"evaluation{label}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (work / f"evaluation{label}.md").write_text(table(rows))
