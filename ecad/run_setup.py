@@ -20,7 +20,7 @@ from ecad.errors import ConfigError, RunError
 from ecad.evaluation.cost import Workload, workload_for
 from ecad.evaluation.evaluator import ModelEvaluator, Scorer
 from ecad.evaluation.latency import LatencyTable, calibration_schedules, measure_interleaved
-from ecad.evaluation.loading import LoadedModel, choose_device, choose_dtype, load_model, settings_for
+from ecad.evaluation.loading import LoadedModel, choose_device, dtype_of, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
 from ecad.evaluation.scorers import make_scorer
@@ -63,10 +63,11 @@ def check_folder(
     A folder whose log is still empty may change its settings: nothing was found with the old ones.
     """
     device = choose_device(config.device)
+    source = find_model(config.model)
     content = {
         "settings": {**config.identity(), "generations": config.generations},
-        "model": find_model(config.model).name,
-        "numerics": {"device": device.type, "dtype": str(choose_dtype(config.dtype, device))},
+        "model": source.name,
+        "numerics": {"device": device.type, "dtype": str(dtype_of(source, config.dtype, device))},
         "prompts": {
             "search": _describe_prompts(search_prompts),
             "heldout": _describe_prompts(heldout_prompts),
@@ -100,21 +101,28 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
     search_prompts, heldout_prompts = _load_prompt_sets(config)
     content = check_folder(folder, config, search_prompts, heldout_prompts, extend)
     scorer = make_scorer(config.quality or "")
-    model = load_model(config.model, config.device, config.dtype)
+    model = load_model(
+        config.model,
+        config.device,
+        config.dtype,
+        device_map=config.device_map,
+        embedding_cache=config.embedding_cache,
+    )
     settings = settings_for(model.source, config)
     shape = ScheduleShape(
         model.spec.family, settings.steps, model.spec.block_counts(model.source.transformer_config or {})
     )
+    sampler = make_sampler(model, settings)
     workload = workload_for(
         model.source,
         height=settings.height,
         width=settings.width,
-        guidance=settings.guidance_scale > 1.0,
+        guidance=sampler.has_guidance_rows,
+        true_guidance=sampler.has_guidance_rows,
         text_tokens=settings.max_sequence_length,
     )
     for prompts in (search_prompts, heldout_prompts):
         scorer.check(prompts.prompts, settings.height, settings.width)
-    sampler = make_sampler(model, settings)
     folder.write_config(content)
     folder.write_json("environment.json", environment(model))
     batch_size = config.batch_size or 1
@@ -130,6 +138,9 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
         latency_table=table,
         cost=config.cost,
     )
+    # The report's prompts are encoded now, so that the search has the text encoders' memory for images.
+    sampler.encode(heldout_prompts.prompts, batch_size)
+    model.free_text_encoders()
     return PreparedRun(
         config, model, shape, workload, sampler, scorer, search_prompts, heldout_prompts, evaluator, table
     )
@@ -204,7 +215,7 @@ def _latency_table(
     measured_on = {
         "shape": shape.describe(),
         "size": f"{settings.height} x {settings.width}",
-        "guidance": settings.guidance_scale > 1.0,
+        "guidance": sampler.has_guidance_rows,
         "batch_size": config.batch_size,
     }
     if stored is not None and stored.get("measured_on") != measured_on:

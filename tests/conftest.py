@@ -23,6 +23,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prompt embeddings of tests are kept with the tests' files, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("ECAD_CACHE", str(tmp_path_factory.mktemp("ecad-cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_components() -> dict[str, Any]:
     """The parts of a tiny `PixArtAlphaPipeline`: 3 blocks of width 16, 16 x 16 pixels, weights of a fixed seed."""

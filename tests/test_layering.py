@@ -32,7 +32,7 @@ LAYERS: dict[str, tuple[str, str]] = {
     "caching": ("models schedule", "numpy torch diffusers"),
     "evaluation": (
         "models schedule records config caching",
-        "numpy PIL torch diffusers transformers",
+        "numpy PIL torch diffusers transformers safetensors",
     ),
     "search": ("schedule records", "numpy pymoo"),
     "execution": ("records", ""),

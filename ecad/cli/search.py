@@ -32,11 +32,16 @@ def search(
     heldout_seeds_per_prompt: int | None = typer.Option(None, help="Images per held-out prompt."),
     steps: int | None = typer.Option(None, help="Denoising steps."),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     batch_size: int | None = typer.Option(None, help="Images per batch."),
     dtype: str | None = typer.Option(None, help="auto, float32, float16 or bfloat16."),
     device: str | None = typer.Option(None, help="auto, cpu, cuda, cuda:N or mps."),
+    device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
+    embedding_cache: bool | None = typer.Option(
+        None, "--embedding-cache/--no-embedding-cache", help="Keep encoded prompts on disk. [default: yes]"
+    ),
     mutation_rate: float | None = typer.Option(None, help="Bit-flip probability per gene. [default: 0.02]"),
 ) -> None:
     """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
@@ -93,7 +98,7 @@ def _resumed(
 
     if out is not None or config is not None:
         raise ConfigError("--resume takes everything from the run folder: leave out --out and --config")
-    refused = sorted(set(settings) - {"generations", "device"})
+    refused = sorted(set(settings) - {"generations", "device", "device_map", "embedding_cache"})
     if refused:
         names = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise ConfigError(f"--resume continues with the run's own settings: leave out {names}")

@@ -29,6 +29,7 @@ from ecad.models import ModelSource, find_model
 from ecad.schedule import Schedule, ScheduleShape, heuristic
 
 BLOCKS = "transformer_blocks"
+SINGLE = "single_transformer_blocks"
 COMPONENTS = ("attn1", "attn2", "ff")
 
 # ../shared beside the repository: published files of the paper's authors, not part of the project.
@@ -101,33 +102,51 @@ def torch_counts(name: str) -> dict[str, int]:
     There `scaled_dot_product_attention` runs as its plain products (`aten.bmm`), which FlopCounterMode counts;
     `test_attention_products_are_seen` makes sure of it. The counter gives 2 FLOPs per multiply-accumulate.
     """
-    from diffusers import PixArtTransformer2DModel
-
     load = workload(name)
-    config = dict(load.transformer)
-    additional = config["use_additional_conditions"]
     with torch.device("meta"):
-        transformer = PixArtTransformer2DModel(**config).eval()
-        inputs: dict[str, Any] = {
-            "hidden_states": torch.empty(
-                load.rows, config["in_channels"], load.latent_height, load.latent_width
-            ),
-            "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["caption_channels"]),
-            "encoder_attention_mask": torch.empty(load.rows, load.text_tokens),
-            "timestep": torch.empty(load.rows),
-            "added_cond_kwargs": {
-                "resolution": torch.empty(load.rows, 2) if additional else None,
-                "aspect_ratio": torch.empty(load.rows, 1) if additional else None,
-            },
-        }
+        transformer, inputs = pixart_on_meta(load) if load.family == "pixart" else flux_on_meta(load)
     with torch.no_grad(), FlopCounterMode(display=False, depth=None) as counter:
-        transformer(**inputs)
+        transformer.eval()(**inputs)
     counts: dict[str, int] = {}
     for module, operations in counter.get_flop_counts().items():
         flops = sum(operations.values())
         assert flops % 2 == 0
-        counts[module.removeprefix("PixArtTransformer2DModel").removeprefix(".")] = flops // 2
+        counts[module.removeprefix(type(transformer).__name__).removeprefix(".")] = flops // 2
     return counts
+
+
+def pixart_on_meta(load: Workload) -> tuple[Any, dict[str, Any]]:
+    from diffusers import PixArtTransformer2DModel
+
+    config = dict(load.transformer)
+    additional = config["use_additional_conditions"]
+    return PixArtTransformer2DModel(**config), {
+        "hidden_states": torch.empty(
+            load.rows, config["in_channels"], load.latent_height, load.latent_width
+        ),
+        "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["caption_channels"]),
+        "encoder_attention_mask": torch.empty(load.rows, load.text_tokens),
+        "timestep": torch.empty(load.rows),
+        "added_cond_kwargs": {
+            "resolution": torch.empty(load.rows, 2) if additional else None,
+            "aspect_ratio": torch.empty(load.rows, 1) if additional else None,
+        },
+    }
+
+
+def flux_on_meta(load: Workload) -> tuple[Any, dict[str, Any]]:
+    from diffusers import FluxTransformer2DModel
+
+    config = dict(load.transformer)
+    return FluxTransformer2DModel(**config), {
+        "hidden_states": torch.empty(load.rows, load.image_tokens, config["in_channels"]),
+        "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["joint_attention_dim"]),
+        "pooled_projections": torch.empty(load.rows, config["pooled_projection_dim"]),
+        "timestep": torch.empty(load.rows),
+        "img_ids": torch.empty(load.image_tokens, 3),
+        "txt_ids": torch.empty(load.text_tokens, 3),
+        "guidance": torch.empty(load.rows) if config["guidance_embeds"] else None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -139,6 +158,9 @@ def torch_counts(name: str) -> dict[str, int]:
         "pixart-sigma",
         "pixart-sigma-1024",
         "pixart-mini",
+        "flux-dev",
+        "flux-dev-1024",
+        "flux-schnell",
     ],
 )
 class TestTrueConvention:
@@ -154,20 +176,29 @@ class TestTrueConvention:
     def test_every_block_and_component(self, name: str) -> None:
         counts = torch_counts(name)
         for (block_list, component), macs in component_macs(self.load(name)).items():
-            for block in range(self.load(name).transformer["num_layers"]):
+            key = "num_layers" if block_list == BLOCKS else "num_single_layers"
+            for block in range(self.load(name).transformer[key]):
                 assert counts[f"{block_list}.{block}.{component}"] == macs
 
     def test_constant(self, name: str) -> None:
-        counts = torch_counts(name)
-        outside = ("pos_embed", "adaln_single", "caption_projection", "proj_out")
-        assert constant_macs(self.load(name)) == sum(counts[module] for module in outside)
+        counts, load = torch_counts(name), self.load(name)
+        outside = ["pos_embed", "adaln_single", "caption_projection", "proj_out"]
+        if load.family == "flux":
+            outside = ["x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"]
+            outside += [f"{BLOCKS}.{block}.{norm}" for block in range(19) for norm in ("norm1", "norm1_context")]
+            outside += [f"{SINGLE}.{block}.norm" for block in range(38)]
+        assert constant_macs(load) == sum(counts[module] for module in outside)
 
     def test_attention_products_are_seen(self, name: str) -> None:
-        """Per row QK^T and AV: (image x image x width) each, so torch's count exceeds the linear layers'."""
+        """Per row QK^T and AV: (keys x queries x width) each, so torch's count exceeds the linear layers'."""
         counts, load = torch_counts(name), self.load(name)
-        linears = sum(counts[f"{BLOCKS}.0.attn1.{part}"] for part in ("to_q", "to_k", "to_v", "to_out.0"))
         width = load.transformer["num_attention_heads"] * load.transformer["attention_head_dim"]
-        assert counts[f"{BLOCKS}.0.attn1"] - linears == load.rows * 2 * load.image_tokens**2 * width
+        tokens, attention, parts = load.image_tokens, "attn1", ["to_q", "to_k", "to_v", "to_out.0"]
+        if load.family == "flux":
+            tokens, attention = tokens + load.text_tokens, "attn"
+            parts += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
+        linears = sum(counts[f"{BLOCKS}.0.{attention}.{part}"] for part in parts)
+        assert counts[f"{BLOCKS}.0.{attention}"] - linears == load.rows * 2 * tokens**2 * width
 
 
 class TestSchedules:
