@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=66.0, help="transformer: wall-clock budget")
     parser.add_argument("--bundle", type=Path, help="bundle, evaluate: the pipeline folder")
-    parser.add_argument("--shift", type=float, default=1.0, help="bundle: the scheduler's shift")
+    parser.add_argument("--shift", type=float, default=0.4, help="bundle: the scheduler's shift")
     parser.add_argument("--images", type=int, default=192, help="evaluate: how many captions")
     parser.add_argument(
         "--guidance", type=float, nargs="+", default=[3.0], help="evaluate: guidance scale(s)"
