@@ -18,10 +18,11 @@ from ecad.models import find_model
 class SearchConfig:
     """All settings of a search. None means "the model's own", filled in by `resolved`.
 
-    Everything but `generations` and where it runs (`device`, `device_map`, `embedding_cache`) decides what the search
-    finds, so a run folder is only continued with equal settings. `prompts_limit`, `selection_limit` and `heldout_limit` count prompts. Those of the selection follow
-    those of the search in the same set: the best schedules of the search are evaluated on them too (0: on none).
-    `mutation_rate` is per gene; `true_cfg_scale` above 1 adds a second forward a step to FLUX.
+    Everything but `generations` and where it runs (`device`, `device_map`, `embedding_cache`) decides what the
+    search finds, so a run folder is only continued with equal settings. `prompts_limit`, `selection_limit` and
+    `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
+    schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene; `true_cfg_scale`
+    above 1 adds a second forward a step to FLUX.
     """
 
     model: str
