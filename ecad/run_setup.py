@@ -18,12 +18,12 @@ import ecad
 from ecad.config import SearchConfig
 from ecad.errors import ConfigError, RunError
 from ecad.evaluation.cost import Workload, workload_for
-from ecad.evaluation.evaluator import ModelEvaluator, Scorer
+from ecad.evaluation.evaluator import ModelEvaluator
 from ecad.evaluation.latency import LatencyTable, calibration_schedules, measure_interleaved
 from ecad.evaluation.loading import LoadedModel, choose_device, choose_dtype, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
-from ecad.evaluation.scorers import make_scorer
+from ecad.evaluation.scorers import Scorer, as_quality, make_scorer
 from ecad.models import find_model
 from ecad.schedule import Schedule, ScheduleShape
 from ecad.storage import RunFolder
@@ -99,7 +99,7 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
     """
     search_prompts, heldout_prompts = _load_prompt_sets(config)
     content = check_folder(folder, config, search_prompts, heldout_prompts, extend)
-    scorer = make_scorer(config.quality or "")
+    scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
     model = load_model(config.model, config.device, config.dtype)
     settings = settings_for(model.source, config)
     shape = ScheduleShape(

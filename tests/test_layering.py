@@ -34,6 +34,13 @@ LAYERS: dict[str, tuple[str, str]] = {
         "models schedule records config caching",
         "numpy PIL torch diffusers transformers",
     ),
+    # Packages that only some metrics need are imported inside functions.
+    "evaluation.scorers": (
+        "models schedule records config caching",
+        "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
+    ),
+    # Runs in another environment, which has neither ecad nor its packages.
+    "evaluation.scorers.image_reward_worker": ("", "PIL ImageReward"),
     "search": ("schedule records", "numpy pymoo"),
     "execution": ("records", ""),
     "execution.ray_pool": ("records", "ray"),

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecad.caching import applied
-from ecad.evaluation.evaluator import Scorer
 from ecad.evaluation.prompts import PromptSet
 from ecad.evaluation.samplers.base import Images, Job, Sampler, batches_of, jobs_for
+from ecad.evaluation.scorers.base import Scorer, check_scores
 from ecad.schedule import Schedule
 
 
@@ -54,7 +54,8 @@ def compare(
 
     All contenders do one batch before any does the next, so slow drifts of the machine hit all alike and
     ratios of latencies are taken within a batch. One batch per distinct number of steps is made beforehand to
-    warm up. `on_images(done, total)` is called after each batch.
+    warm up. `on_images(done, total)` is called after each batch. A scorer that needs references gets the images
+    of the untouched model. Raises ScoreError for a score that is not a finite number.
     """
     jobs = jobs_for(len(prompts), seeds_per_prompt, first_seed)
     conditioning = sampler.encode(prompts.prompts, batch_size)
@@ -74,10 +75,14 @@ def compare(
     done, total = 0, len(jobs) * len(contenders)
     for number, batch in enumerate(batches_of(jobs, batch_size)):
         captions = [prompts.prompts[job.prompt_index] for job in batch]
+        references = sampler.sample(conditioning, batch) if scorer.needs_reference else None
         for place in range(len(contenders)):
             index = (place + number) % len(contenders)  # another one is first in each batch
             images, seconds_per_image = make(contenders[index], batch)
-            scores[index].append(scorer(captions, images))
+            judged = scorer(captions, images, references)
+            scores[index].append(
+                check_scores(scorer, judged, captions, f"an image by {contenders[index].name}")
+            )
             if len(batch) == batch_size or number == 0:  # a smaller last batch has another latency
                 seconds[index].append(seconds_per_image)
             done += len(batch)

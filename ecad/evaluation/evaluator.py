@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ecad.caching import applied
@@ -15,29 +15,19 @@ from ecad.evaluation.cost import Workload, schedule_macs, uncached_macs
 from ecad.evaluation.latency import LatencyTable
 from ecad.evaluation.prompts import PromptSet
 from ecad.evaluation.samplers.base import Images, Job, Sampler, batches_of, jobs_for
+from ecad.evaluation.scorers.base import Scorer, Scores, check_scores
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
 
-Scores = npt.NDArray[np.float64]
-
-
-class Scorer(Protocol):
-    """Judges images by their prompts; higher is better."""
-
-    @property
-    def name(self) -> str: ...
-
-    def __call__(self, prompts: Sequence[str], images: Images) -> Scores:
-        """Scores of shape (n,) for n prompts and images of shape (n, height, width, 3)."""
-
-    def check(self, prompts: Sequence[str], height: int, width: int) -> None:
-        """Raise ConfigError if it cannot judge images of this size (pixels) by one of these prompts."""
+_LOGGER = logging.getLogger(__name__)
 
 
 class ModelEvaluator:
     """Evaluates schedules of one model on fixed prompts and seeds.
 
-    Prompts are encoded once, at construction. Images exist in memory for one batch at a time only.
+    Prompts are encoded once, at construction. Images exist in memory for one batch at a time only; but a
+    scorer that needs references keeps the uncached model's images, made once at first use (as uint8: 20 MB for
+    100 images of 256 x 256). `scorer` must have higher scores for better images (see `as_quality`).
     The cost is relative to recomputing everything: of MACs, or of predicted seconds with a latency table.
     """
 
@@ -55,6 +45,8 @@ class ModelEvaluator:
         cost: str = "macs",
         on_images: Callable[[int], None] | None = None,
     ) -> None:
+        if not scorer.higher_is_better:
+            raise ValueError(f"{scorer.name} is lower for better images: pass as_quality(scorer)")
         self._sampler = sampler
         self._scorer = scorer
         self._prompts = prompts
@@ -64,6 +56,7 @@ class ModelEvaluator:
         self._latency_table = latency_table
         self._cost = cost
         self._on_images = on_images
+        self._references: list[Images] | None = None
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
 
     @property
@@ -74,7 +67,11 @@ class ModelEvaluator:
         return self.evaluate_schedule(candidate.schedule, candidate.key)
 
     def evaluate_schedule(self, schedule: Schedule, key: str | None = None) -> Evaluation:
-        """The evaluation of one schedule; `scores` in the order of prompts, seeds innermost."""
+        """The evaluation of one schedule; `scores` in the order of prompts, seeds innermost.
+
+        With a score that is not a finite number the evaluation counts as failed: its quality is NaN, which no front
+        takes. Raises ScoreError if that happens to the model's own images, without any reuse.
+        """
         try:
             scores = self.scores(schedule)
         except torch.OutOfMemoryError as error:
@@ -89,20 +86,39 @@ class ModelEvaluator:
             latency_s = self._latency_table.predict(schedule)
             if self._cost == "latency":
                 cost = latency_s / self._latency_table.predict(Schedule.all_recompute(schedule.shape))
+        quality = self._quality(schedule, scores)
         return Evaluation(
             key=key or schedule.digest(),
             cost=float(cost),
-            quality=float(scores.mean()),
+            quality=quality,
             scores=tuple(float(score) for score in scores),
             macs=macs,
             latency_s=latency_s,
         )
 
+    def _quality(self, schedule: Schedule, scores: Scores) -> float:
+        if np.isfinite(scores).all():
+            return float(scores.mean())
+        if schedule.recompute_fraction() == 1.0:
+            prompts = [self._prompts.prompts[job.prompt_index] for job in self._jobs]
+            check_scores(self._scorer, scores, prompts, "the uncached image")
+        failed = int(np.count_nonzero(~np.isfinite(scores)))
+        _LOGGER.warning(
+            "%s gave no finite number for %d of %d images of schedule %s: it counts as failed",
+            self._scorer.name,
+            failed,
+            len(scores),
+            schedule.digest(),
+        )
+        return math.nan
+
     def scores(self, schedule: Schedule | None) -> Scores:
         """Score of every image, shape (images,); without a schedule those of the untouched model."""
         parts = []
-        for jobs, images in self.images(schedule):
-            parts.append(self._scorer([self._prompts.prompts[job.prompt_index] for job in jobs], images))
+        references = self._reference_batches() if self._scorer.needs_reference else None
+        for number, (jobs, images) in enumerate(self.images(schedule)):
+            prompts = [self._prompts.prompts[job.prompt_index] for job in jobs]
+            parts.append(self._scorer(prompts, images, None if references is None else references[number]))
         return np.concatenate(parts)
 
     def images(self, schedule: Schedule | None) -> Iterator[tuple[Sequence[Job], Images]]:
@@ -116,3 +132,12 @@ class ModelEvaluator:
             if self._on_images is not None:
                 self._on_images(len(jobs))
             yield jobs, images
+
+    def _reference_batches(self) -> list[Images]:
+        """The untouched model's images, batch by batch as `images` makes them."""
+        if self._references is None:
+            self._references = [
+                self._sampler.sample(self._conditioning, jobs)
+                for jobs in batches_of(self._jobs, self._batch_size)
+            ]
+        return self._references

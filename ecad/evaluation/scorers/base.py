@@ -53,6 +53,10 @@ class SetScorer(Protocol):
     @property
     def higher_is_better(self) -> bool: ...
 
+    @property
+    def features_name(self) -> str:
+        """What the features are: two scorers of one name here (fid and kid) can share stored features."""
+
     def features(self, images: Images) -> FloatArray:
         """Features (n, dimensions) of images uint8 (n, height, width, 3).
 
@@ -98,7 +102,7 @@ def check_scores(scorer: Scorer, scores: Scores, prompts: Sequence[str], whose: 
         raise ScoreError(
             f"{scorer.name} gave scores of shape {scores.shape} for {len(prompts)} images: not one per image"
         )
-    for index in np.flatnonzero(~np.isfinite(scores)):
+    for index in np.flatnonzero(~np.isfinite(scores)).tolist():
         raise ScoreError(
             f"{scorer.name} gave {scores[index]} for {whose} of the prompt {prompts[index]!r}: a score must be "
             "a finite number (half precision may have overflowed: try --dtype float32)"
