@@ -8,7 +8,7 @@ import sys
 import typer
 
 import ecad
-from ecad.cli import export, generate, models, plot, schedule, search, show
+from ecad.cli import doctor, export, generate, models, plot, schedule, search, show
 from ecad.errors import EcadError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("generate")(generate.generate)
 app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
 app.add_typer(schedule.app, name="schedule", help="Make, show and check schedule files.")
 
 
