@@ -139,9 +139,10 @@ def jpeg(picture: Image.Image, quality: int) -> Image.Image:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # about a minute on a free core
 def test_fid_grows_with_damage(inception: Any) -> None:
-    """On the standard network; the first 24 of its 2048 features give 30 images a covariance of full rank."""
-    images = drawings(30)
+    """On the standard network. All 2048 features: a few of them alone need not grow steadily."""
+    images = drawings(16)
     noise = np.random.default_rng(6).normal(size=images.shape)
 
     def damaged(change: Any) -> np.ndarray:
@@ -156,14 +157,11 @@ def test_fid_grows_with_damage(inception: Any) -> None:
         "jpeg": [damaged(lambda picture, q=quality: jpeg(picture, q)) for quality in (60, 5)],
     }
     clean = inception.features(images)
-    assert clean.shape == (30, 2048)
-    clean = clean[:, :24]
-    assert inception.distance(clean, clean) == pytest.approx(0.0, abs=1e-6)
+    assert clean.shape == (16, 2048)
+    assert inception.distance(clean, clean) == pytest.approx(0.0, abs=1e-3)
     for kind, (mild, strong) in levels.items():
-        first, second = (
-            inception.distance(inception.features(array)[:, :24], clean) for array in (mild, strong)
-        )
-        assert 1e-3 < first < second, kind
+        first, second = (inception.distance(inception.features(array), clean) for array in (mild, strong))
+        assert 10 < first < second, kind
 
 
 # --- reference sets ---
