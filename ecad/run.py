@@ -7,65 +7,67 @@ continued by running the same loop again; what is in the log is not evaluated tw
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ecad.config import SearchConfig
-from ecad.execution import Executor, LocalExecutor
+from ecad.errors import RunError
+from ecad.execution import ExecutionSettings, Executor
 from ecad.records import Candidate, Evaluation, Progress
-from ecad.schedule import BoolArray, ScheduleShape, from_genome, gene_groups, genome_to_hex
+from ecad.run_history import History, Observer, make_candidate, objectives, search_progress
+from ecad.schedule import ScheduleShape, gene_groups
 from ecad.search import initial_genomes
-from ecad.search.front import FrontTracker
-from ecad.storage import EvaluationLog, RunFolder
-
-Observer = Callable[[Progress], None]
-
-
-@dataclass
-class History:
-    """All candidates of a search in the order they were asked for, and what the front was worth over time."""
-
-    candidates: list[Candidate] = field(default_factory=list)
-    hypervolume: list[float] = field(default_factory=list)  # after each generation
-    front: FrontTracker = field(default_factory=FrontTracker)
+from ecad.storage import EvaluationLog, RunFolder, StatusFile
 
 
 def search(
-    config: SearchConfig, out: Path, observer: Observer = lambda progress: None, *, extend: bool = False
+    config: SearchConfig,
+    out: Path,
+    observer: Observer = lambda progress: None,
+    *,
+    extend: bool = False,
+    execution: ExecutionSettings | None = None,
 ) -> RunFolder:
     """Run or continue a search in the folder `out`, up to its report on held-out prompts.
 
-    A folder that holds a run with other settings is refused; `extend` allows more generations.
+    A folder that holds a run with other settings is refused; `extend` allows more generations. `execution`
+    says where evaluations run; by default in this process.
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
+    from ecad.run_execution import executor_for
     from ecad.run_report import front_schedules, heldout_report
-    from ecad.run_setup import prepare
+    from ecad.run_setup import prepare, same_threads_afterwards
+    from ecad.run_steady import evolve_steadily
 
     config = config.resolved()
-    with RunFolder(out) as folder:
-        run = prepare(folder, config, extend)
+    execution = execution or ExecutionSettings()
+    with RunFolder(out) as folder, StatusFile(folder.path) as status, same_threads_afterwards():
+        run = prepare(folder, config, extend, execution)
         images = run.evaluator.images_per_evaluation
-        history = evolve(
-            config,
-            run.shape,
-            LocalExecutor(run.evaluator),
-            folder.log,
-            lambda progress: observer(replace(progress, images_per_evaluation=images)),
-        )
+
+        def observe(progress: Progress) -> None:
+            progress = replace(progress, images_per_evaluation=images)
+            status.update(progress, [(item.key, item.failure or "") for item in folder.log.failures])
+            observer(progress)
+
+        loop = evolve_steadily if execution.asynchronous else evolve
+        with executor_for(run, execution, status.still_alive) as executor:
+            history = loop(config, run.shape, executor, folder.log, observe)
         front = front_schedules(run, history.candidates, folder.log)
         folder.write_front(front)
         folder.write_json("history.json", {"hypervolume": history.hypervolume})
 
         def on_images(done: int, total: int) -> None:
-            observer(_progress(config, history, folder.log, config.generations, 0, (done, total)))
+            observe(search_progress(config, history, folder.log, config.generations, 0, images=(done, total)))
 
         folder.write_json(
             "report.json", heldout_report(run, front, history.hypervolume, folder.log, on_images)
         )
+        status.finish()
     return folder
 
 
@@ -90,53 +92,44 @@ def evolve(
         genomes = algorithm.ask()
         if len(genomes) == 0:
             break  # every schedule within reach has been evaluated
-        candidates = [_candidate(genome, shape, generation, index) for index, genome in enumerate(genomes)]
-        missing = [candidate for candidate in candidates if candidate.key not in log]
-        for candidate, evaluation in zip(missing, executor.run(missing), strict=True):
-            log.append(candidate, evaluation)
-            if candidate is not candidates[-1]:  # the last one is reported below, with the new front
-                observer(_progress(config, history, log, generation, candidate.index + 1))
+        candidates = [
+            make_candidate(genome, shape, generation, index) for index, genome in enumerate(genomes)
+        ]
+        for evaluated in _evaluate(candidates, executor, log):
+            if evaluated < len(candidates):  # the last one is reported below, with the new front
+                observer(search_progress(config, history, log, generation, evaluated, executor.workers))
         evaluations = [log[candidate.key] for candidate in candidates]
         for evaluation in evaluations:
             history.front.add(evaluation.cost, evaluation.quality)
         floor = history.front.useful_quality
-        algorithm.tell(np.array([_objectives(evaluation, floor) for evaluation in evaluations]))
+        algorithm.tell(np.array([objectives(evaluation, floor) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)
-        observer(_progress(config, history, log, generation, len(candidates)))
+        observer(search_progress(config, history, log, generation, len(candidates), executor.workers))
     return history
 
 
-def _candidate(genome: BoolArray, shape: ScheduleShape, generation: int, index: int) -> Candidate:
-    schedule = from_genome(genome, shape)
-    return Candidate(schedule.digest(), schedule, genome_to_hex(genome), generation, index)
+def _evaluate(candidates: Sequence[Candidate], executor: Executor, log: EvaluationLog) -> Iterator[int]:
+    """Evaluate what is not in the log, and log it. Yields how many of the candidates are done, record by record.
 
-
-def _objectives(evaluation: Evaluation, floor: float) -> tuple[float, float]:
-    """Both to be minimised.
-
-    The logarithm spreads the population evenly over speedups (dominance is the same). All that is below the
-    floor counts as equally bad: otherwise most of the population would crowd where the images are ruined.
+    The log is written in the order of the candidates, whatever finishes first: its content depends on nothing
+    but the settings. If all candidates of a generation fail, the fault is not theirs: the search stops, and
+    their failures are not logged.
     """
-    return math.log(max(evaluation.cost, 1e-9)), -max(evaluation.quality, floor)
-
-
-def _progress(
-    config: SearchConfig,
-    history: History,
-    log: EvaluationLog,
-    generation: int,
-    evaluated: int,
-    images: tuple[int, int] = (0, 0),
-) -> Progress:
-    return Progress(
-        phase="held-out" if images[1] else "search",
-        generation=generation,
-        generations=config.generations,
-        evaluated=evaluated,
-        population=config.population or 0,
-        evaluations=len(log),
-        points=history.front.points,
-        hypervolume=history.front.hypervolume,
-        images=images,
-    )
+    # Different genomes may stand for the same schedule: it is evaluated once.
+    missing = {candidate.key: candidate for candidate in candidates if candidate.key not in log}
+    is_sound = any(log[each.key].failure is None for each in candidates if each.key in log)
+    waiting = deque(missing)
+    ready: dict[str, Evaluation] = {}
+    for candidate, evaluation in executor.run(missing.values()):
+        ready[candidate.key] = evaluation
+        is_sound = is_sound or evaluation.failure is None
+        while is_sound and waiting and waiting[0] in ready:
+            key = waiting.popleft()
+            log.append(missing[key], ready.pop(key))
+            yield missing[key].index + 1
+    if waiting:
+        raise RunError(
+            f"all {len(missing)} candidates of the generation failed ({ready[waiting[0]].failure}): mend that and "
+            "continue with --resume; earlier evaluations are in the log"
+        )

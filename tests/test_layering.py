@@ -42,7 +42,10 @@ LAYERS: dict[str, tuple[str, str]] = {
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
-    "run": (f"{BELOW_RUN} __init__ run_setup run_report", "numpy"),
+    "run_history": (BELOW_RUN, ""),
+    "run_execution": (f"{BELOW_RUN} run_setup", "torch"),
+    "run_steady": (f"{BELOW_RUN} run_history", "numpy"),
+    "run": (f"{BELOW_RUN} __init__ run_setup run_report run_history run_execution run_steady", "numpy"),
     "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
     "cli": (f"{BELOW_RUN} __init__ run_setup run_report run report", "rich typer yaml"),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ecad.caching import applied
-from ecad.errors import TransientEvaluationError
+from ecad.errors import BrokenWorkerError, TransientEvaluationError
 from ecad.evaluation.cost import Workload, schedule_macs, uncached_macs
 from ecad.evaluation.latency import LatencyTable
 from ecad.evaluation.prompts import PromptSet
@@ -53,7 +54,6 @@ class ModelEvaluator:
         batch_size: int,
         latency_table: LatencyTable | None = None,
         cost: str = "macs",
-        on_images: Callable[[int], None] | None = None,
     ) -> None:
         self._sampler = sampler
         self._scorer = scorer
@@ -63,25 +63,44 @@ class ModelEvaluator:
         self._batch_size = batch_size
         self._latency_table = latency_table
         self._cost = cost
-        self._on_images = on_images
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
 
     @property
     def images_per_evaluation(self) -> int:
         return len(self._jobs)
 
-    def evaluate(self, candidate: Candidate) -> Evaluation:
-        return self.evaluate_schedule(candidate.schedule, candidate.key)
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
 
-    def evaluate_schedule(self, schedule: Schedule, key: str | None = None) -> Evaluation:
-        """The evaluation of one schedule; `scores` in the order of prompts, seeds innermost."""
+    @property
+    def batches(self) -> int:
+        return math.ceil(len(self._jobs) / self._batch_size)
+
+    def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
+        """Scores of one batch's images; see `ecad.records.Evaluator`."""
+        jobs = self._jobs[batch * self._batch_size : (batch + 1) * self._batch_size]
+        piece_size = max(1, math.ceil(len(jobs) / pieces))
+        if pieces > 1 and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what the larger batch left behind
         try:
-            scores = self.scores(schedule)
-        except torch.OutOfMemoryError as error:
-            raise TransientEvaluationError(
-                f"out of memory with batches of {self._batch_size} images: free the device and continue with "
-                "--resume, or start a new run with a smaller --batch-size"
-            ) from error
+            return tuple(
+                float(score)
+                for piece in batches_of(jobs, piece_size)
+                for score in self._score(piece, self._sample(schedule, piece))
+            )
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise TransientEvaluationError(f"out of memory with batches of {piece_size} images") from error
+        except RuntimeError as error:
+            if "CUDA error" in str(error):  # no later call in this process can succeed
+                reason = str(error).splitlines()[0]
+                raise BrokenWorkerError(f"{reason}; start again, the log keeps what is done") from error
+            raise
+
+    def combine(self, candidate: Candidate, scores: Sequence[Sequence[float]]) -> Evaluation:
+        """The evaluation of a candidate; `scores` has one entry per batch, prompts in order, seeds innermost."""
+        schedule = candidate.schedule
+        all_scores = tuple(score for batch in scores for score in batch)
         macs = schedule_macs(schedule, self._workload)
         cost = macs / uncached_macs(schedule.steps, self._workload)
         latency_s = None
@@ -90,29 +109,18 @@ class ModelEvaluator:
             if self._cost == "latency":
                 cost = latency_s / self._latency_table.predict(Schedule.all_recompute(schedule.shape))
         return Evaluation(
-            key=key or schedule.digest(),
+            key=candidate.key,
             cost=float(cost),
-            quality=float(scores.mean()),
-            scores=tuple(float(score) for score in scores),
+            quality=float(np.array(all_scores).mean()),
+            scores=all_scores,
             macs=macs,
             latency_s=latency_s,
         )
 
-    def scores(self, schedule: Schedule | None) -> Scores:
-        """Score of every image, shape (images,); without a schedule those of the untouched model."""
-        parts = []
-        for jobs, images in self.images(schedule):
-            parts.append(self._scorer([self._prompts.prompts[job.prompt_index] for job in jobs], images))
-        return np.concatenate(parts)
+    def _sample(self, schedule: Schedule, jobs: Sequence[Job]) -> Images:
+        """The schedule is on the model only while a batch is sampled."""
+        with applied(self._sampler.pipe, schedule):
+            return self._sampler.sample(self._conditioning, jobs)
 
-    def images(self, schedule: Schedule | None) -> Iterator[tuple[Sequence[Job], Images]]:
-        """Batches of (jobs, images). The schedule is on the model only while a batch is sampled."""
-        for jobs in batches_of(self._jobs, self._batch_size):
-            if schedule is None:
-                images = self._sampler.sample(self._conditioning, jobs)
-            else:
-                with applied(self._sampler.pipe, schedule):
-                    images = self._sampler.sample(self._conditioning, jobs)
-            if self._on_images is not None:
-                self._on_images(len(jobs))
-            yield jobs, images
+    def _score(self, jobs: Sequence[Job], images: Images) -> Scores:
+        return self._scorer([self._prompts.prompts[job.prompt_index] for job in jobs], images)

@@ -2,5 +2,6 @@
 
 from ecad.storage.log import EvaluationLog
 from ecad.storage.run_folder import RunFolder
+from ecad.storage.status import StatusFile
 
-__all__ = ["EvaluationLog", "RunFolder"]
+__all__ = ["EvaluationLog", "RunFolder", "StatusFile"]
