@@ -8,7 +8,7 @@ import sys
 import typer
 
 import ecad
-from ecad.cli import export, generate, models, plot, schedule, search, show
+from ecad.cli import export, generate, models, plot, schedule, search, show, status
 from ecad.errors import EcadError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("search")(search.search)
+app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("plot")(plot.plot)
 app.command("export")(export.export)

@@ -39,10 +39,19 @@ class Event:
     text: str = ""
 
 
+class EventQueue(Protocol):
+    """The reading end of a queue; raises queue.Empty."""
+
+    def get(self, *, timeout: float) -> Event: ...
+
+    def get_nowait(self) -> Event: ...
+
+
 class Transport(Protocol):
     """Starts and stops workers, and carries units to them. `events` gets one event per start or submit."""
 
-    events: queue.SimpleQueue[Event]
+    @property
+    def events(self) -> EventQueue: ...
 
     def wanted(self) -> int:
         """How many workers there should be now."""
