@@ -20,18 +20,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from ecad import __version__
 from ecad.errors import BrokenWorkerError, ConfigError, EcadError, RunError, TransientEvaluationError
 from ecad.execution.ledger import Unit, describe
 from ecad.execution.pool import Event
 from ecad.records import Candidate, Evaluator
-
-# Read when ray is imported: a cluster that we start ourselves listens on the loopback interface only.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-# Ray's notice about a future default, on every start without GPUs.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import ray
 
 EvaluatorFactory = Callable[[], Evaluator]
 
@@ -130,7 +125,9 @@ def _event(worker: int, future: Future[tuple[str, Any]]) -> Event:
         return Event(worker, kind, text=content)  # type: ignore[arg-type]
     if isinstance(error, ray.exceptions.RayActorError):
         return Event(worker, "gone", text="the worker's process or machine has gone")
-    return Event(worker, "broken", text=describe(error))
+    # Ray's own trouble, such as ecad not being installed there: the reason is the last line of a traceback.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return Event(worker, "broken", text=lines[-1] if lines else type(error).__name__)
 
 
 @contextlib.contextmanager
@@ -159,12 +156,13 @@ def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
     _remove_leftovers()
     # Ray's socket paths must fit into 107 bytes: a run folder's path may not leave enough room.
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/tmp"))
-    changed = {"RAY_USAGE_STATS_ENABLED": "0"}
+    changed = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
-        # A token of this process only, instead of the file in the home folder that Ray would write.
-        changed.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_token())
+        # Ray (2.60 and later) turns on authentication by token for a cluster that it starts. A token of this
+        # process only, instead of the file in the home folder that Ray would write for all to read.
+        changed["RAY_AUTH_TOKEN"] = _token()
     try:
-        with _environment(changed):
+        with loopback_only(), _environment(changed):
             try:
                 ray.init(
                     address="local",
@@ -185,6 +183,25 @@ def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
                 ray.shutdown()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def loopback_only() -> Iterator[None]:
+    """A Ray that is started meanwhile listens on the loopback interface and nowhere else.
+
+    Ray replaces 127.0.0.1 by the machine's address, except where it holds clusters to be unsupported (Windows
+    and macOS). This says that they are, to this process and, by the variable, to those that it starts.
+    """
+    constants = getattr(getattr(ray, "_private", None), "ray_constants", None)
+    before = getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    if constants is not None and before is not None:
+        constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}):
+            yield
+    finally:
+        if constants is not None and before is not None:
+            constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextlib.contextmanager
@@ -236,7 +253,7 @@ def _token() -> str:
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ.get(name) for name in [*values, "RAY_AUTH_MODE"]}  # Ray sets the last one
     os.environ.update(values)
     try:
         yield

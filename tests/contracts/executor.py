@@ -23,7 +23,7 @@ class ExecutorContract:
     def test_every_candidate_gets_its_evaluation(self, tmp_path: Path) -> None:
         asked = candidates(7)
         with self.executor(FakeFactory(str(tmp_path))) as executor:
-            results = dict((each.key, result) for each, result in executor.run(asked))
+            results = {each.key: result for each, result in executor.run(asked)}
         assert results == {each.key: expected(each) for each in asked}
         visits = (tmp_path / "visits").read_text().splitlines()
         assert len(visits) == len({line.rsplit(" ", 1)[0] for line in visits}) == 7 * 3

@@ -76,7 +76,7 @@ def test_a_lost_worker_is_replaced_and_nothing_is_lost(fault: str) -> None:
     transport = FaultyTransport(FakeFactory(), 2, {0: fault})
     pool = pool_on(transport, timeout_s=10.0)
     asked = candidates(4)
-    assert dict((each.key, result) for each, result in pool.run(asked)) == {
+    assert {each.key: result for each, result in pool.run(asked)} == {
         each.key: expected(each) for each in asked
     }
     assert transport.started == [0, 1, 2]
@@ -89,7 +89,7 @@ def test_a_lost_worker_is_replaced_and_nothing_is_lost(fault: str) -> None:
 def test_a_candidate_that_takes_every_worker_with_it_is_given_up() -> None:
     transport = FaultyTransport(FakeFactory(), 1, dict.fromkeys(range(3), "gone"))
     first, second = candidates(2)
-    results = dict((each.key, result) for each, result in pool_on(transport).run([first, second]))
+    results = {each.key: result for each, result in pool_on(transport).run([first, second])}
     assert results[first.key].failure == "3 workers were lost with it, the last: gone for a test"
     assert results[second.key] == expected(second)
 

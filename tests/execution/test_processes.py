@@ -1,0 +1,244 @@
+"""Searches in processes of their own: killed, interrupted, without space; and what is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts import fake_search
+from contracts.fake_evaluator import candidates, expected
+
+from ecad.config import SearchConfig
+from ecad.errors import RunError
+from ecad.execution import ExecutionSettings
+from ecad.run import search
+from ecad.storage import EvaluationLog, RunFolder
+
+TESTS = Path(__file__).resolve().parent.parent
+
+
+class Started:
+    """A process with a mark in its environment, by which it and all its descendants are found."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.mark = f"ECAD_TEST_MARK={uuid.uuid4().hex}"
+        name, _, value = self.mark.partition("=")
+        path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH", "")]))
+        unwanted = ("RAY_", "COV_")
+        environment = {key: text for key, text in os.environ.items() if not key.startswith(unwanted)}
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env={**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", name: value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def family(self) -> list[int]:
+        """All processes with the mark that are alive."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def wait_until(self, reached: Callable[[], bool], seconds: float = 120.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not reached():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"did not get there: {self.process.communicate()}")
+            time.sleep(0.05)
+
+    def all_gone(self, seconds: float = 30.0) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.family() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not self.family()
+
+    def ray_folders(self) -> list[Path]:
+        return list(Path("/tmp").glob(f"ecad-ray-{self.process.pid}-*"))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Started]]:
+    started: list[Started] = []
+
+    def begin(*arguments: Any) -> Started:
+        started.append(Started(*arguments))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        for process in each.family():
+            os.kill(process, signal.SIGKILL)
+        each.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    fake_search.fake_search(folder, 0, 0.0)
+    return results(folder)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    paths = [folder / "evaluations.jsonl", *sorted((folder / "front").glob("*.yaml"))]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def listening_addresses(processes: list[int]) -> set[str]:
+    """Local addresses, in the kernel's hexadecimal, on which these processes accept TCP connections."""
+    sockets = set()
+    for process in processes:
+        for entry in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                sockets.add(os.readlink(entry))
+            except OSError:
+                continue
+    addresses = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                addresses.add(fields[1].partition(":")[0])
+    return addresses
+
+
+def test_killed_twenty_times_and_resumed_gives_the_same_bytes(
+    whole: dict[str, bytes], start: Callable[..., Started], tmp_path: Path
+) -> None:
+    started = start(TESTS / "contracts" / "fake_search.py", tmp_path / "run", 0, 0.0005, 20)
+    out, err = started.process.communicate(timeout=200)
+    reached = [int(number) for number in out.split()]
+    assert len(reached) == 20, err
+    assert 0 < reached[-1] < 96  # they were killed at work, not before or after
+    assert len(set(reached)) > 5
+    assert results(tmp_path / "run") == whole
+
+
+def test_resumed_from_a_log_torn_anywhere(whole: dict[str, bytes], tmp_path: Path) -> None:
+    log = whole["evaluations.jsonl"]
+    for number, length in enumerate(range(0, len(log), len(log) // 7)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "evaluations.jsonl").write_bytes(log[:length])
+        fake_search.fake_search(folder, 0, 0.0)
+        assert results(folder) == whole
+
+
+def test_a_disk_that_fills_up_is_one_error_and_costs_no_record(tmp_path: Path) -> None:
+    """The kernel refuses to let the file grow in the middle of a record."""
+    path = tmp_path / "log.jsonl"
+    asked = candidates(9)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with EvaluationLog(path) as log:
+        for each in asked[:3]:
+            log.append(each, expected(each))
+        three = path.read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(three) + 100, before[1]))
+        try:
+            with pytest.raises(RunError, match=r"cannot write the evaluation log .*--resume"):
+                log.append(asked[3], expected(asked[3]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == three
+    with EvaluationLog(path) as log:
+        assert [evaluation.key for evaluation in log] == [each.key for each in asked[:3]]
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        pytest.raises(RunError, match="cannot write to run folder /proc/ecad-run"),
+        RunFolder(Path("/proc/ecad-run")),
+    ):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write to run folder"), RunFolder(tmp_path / "file" / "run"):
+        pass
+
+
+@pytest.mark.ray
+def test_killed_on_ray_nothing_outlives_it_and_the_resume_is_the_same(
+    whole: dict[str, bytes], start: Callable[..., Started], tmp_path: Path
+) -> None:
+    started = start(TESTS / "contracts" / "fake_search.py", tmp_path / "run", 2, 0.02)
+    folder = RunFolder(tmp_path / "run")
+    started.wait_until(lambda: folder.count_evaluations() >= 10)
+    assert len(started.family()) > 4  # it, Ray's own processes and two workers
+    # 127.0.0.1 and ::ffff:127.0.0.1
+    assert listening_addresses(started.family()) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert listening_addresses(started.family())
+    started.process.kill()
+    assert started.all_gone(), started.family()
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert [worker["state"] for worker in status["workers"]] == ["busy", "busy"]
+    done = folder.count_evaluations()
+    assert 10 <= done < 96
+    fake_search.fake_search(tmp_path / "run", 0, 0.0)
+    assert results(tmp_path / "run") == whole
+
+
+@pytest.mark.ray
+def test_interrupted_on_ray_everything_is_tidied_up(start: Callable[..., Started], tmp_path: Path) -> None:
+    started = start(TESTS / "contracts" / "fake_search.py", tmp_path / "run", 2, 0.02)
+    folder = RunFolder(tmp_path / "run")
+    started.wait_until(lambda: folder.count_evaluations() >= 5)
+    assert len(started.ray_folders()) == 1
+    os.killpg(started.process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    _, err = started.process.communicate(timeout=60)
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert started.all_gone(), started.family()
+    assert not started.ray_folders()
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "stopped"
+
+
+@pytest.mark.ray
+def test_the_command_on_ray_gives_the_local_bytes(
+    tiny_folder: Path, start: Callable[..., Started], tmp_path: Path
+) -> None:
+    """The tiny PixArt pipeline, in this process and on two workers that load it themselves."""
+    (tmp_path / "search.txt").write_text(
+        "a large red circle on a gray background\na small blue square on a white background\n"
+        "a small green square on a white background\n"
+    )
+    (tmp_path / "heldout.txt").write_text("a small red square on a white background\n")
+    settings = {
+        **{"model": str(tiny_folder), "steps": 6, "generations": 2, "population": 6, "quality": "alignment"},
+        **{"prompts": str(tmp_path / "search.txt"), "heldout_prompts": str(tmp_path / "heldout.txt")},
+        **{"height": 64, "width": 64, "batch_size": 2, "device": "cpu"},
+    }
+    options = [
+        part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    command = ["-m", "ecad.cli.main", "search", *options, "--threads", "1", "--out", tmp_path / "ray"]
+    started = start(*command, "--workers", "2")
+    out, err = started.process.communicate(timeout=240)
+    assert started.process.returncode == 0, err
+    assert started.all_gone(), started.family()
+    assert "\x1b" not in err
+    assert "ray" not in err.lower().replace(str(tmp_path / "ray"), "").replace("gray", ""), err
+    assert "workers" in err
+    search(SearchConfig.from_mapping(settings), tmp_path / "local", execution=ExecutionSettings(threads=1))
+    names = ["config.yaml", "evaluations.jsonl", "history.json"]
+    for name in names:
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
+    fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]
+    assert [path.read_bytes() for path in fronts[0]] == [path.read_bytes() for path in fronts[1]]
