@@ -48,16 +48,22 @@ def fake_search(path: Path, workers: int, seconds: float) -> None:
 
 
 def killed_searches(path: Path, seconds: float, kills: int) -> list[int]:
-    """Evaluations in the log at each kill."""
+    """Evaluations in the log at each kill: a few more than at the last one, at any point of the next one."""
+    import ecad.search.nsga2  # noqa: F401  # here, not in every child
+
     rng = np.random.default_rng(11)
-    reached = []
+    log = path / "evaluations.jsonl"
+    reached: list[int] = []
     while True:
         child = os.fork()
         if child == 0:
             fake_search(path, 0, seconds)
             os._exit(0)
         if len(reached) < kills:
-            time.sleep(rng.uniform(0.02, 0.2))
+            wanted = (reached[-1] if reached else 0) + rng.integers(1, 6)
+            while not log.exists() or log.read_bytes().count(b"\n") < wanted:
+                time.sleep(0.0005)
+            time.sleep(rng.uniform(0.0, 0.01))
             os.kill(child, signal.SIGKILL)
         _, result = os.waitpid(child, 0)
         if os.WIFEXITED(result):
@@ -68,6 +74,6 @@ def killed_searches(path: Path, seconds: float, kills: int) -> list[int]:
 if __name__ == "__main__":
     target, count, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     if len(sys.argv) > 4:
-        print(*killed_searches(target, pause, int(sys.argv[4])))
+        sys.stdout.write(" ".join(map(str, killed_searches(target, pause, int(sys.argv[4])))))
     else:
         fake_search(target, count, pause)

@@ -106,7 +106,7 @@ def listening_addresses(processes: list[int]) -> set[str]:
     for process in processes:
         for entry in Path(f"/proc/{process}/fd").glob("*"):
             try:
-                sockets.add(os.readlink(entry))
+                sockets.add(str(entry.readlink()))
             except OSError:
                 continue
     addresses = set()
@@ -125,8 +125,8 @@ def test_killed_twenty_times_and_resumed_gives_the_same_bytes(
     out, err = started.process.communicate(timeout=200)
     reached = [int(number) for number in out.split()]
     assert len(reached) == 20, err
-    assert 0 < reached[-1] < 96  # they were killed at work, not before or after
-    assert len(set(reached)) > 5
+    assert reached == sorted(reached)
+    assert 20 < reached[-1] < 96  # they were killed at work, not before or after
     assert results(tmp_path / "run") == whole
 
 
@@ -230,7 +230,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     ]
     command = ["-m", "ecad.cli.main", "search", *options, "--threads", "1", "--out", tmp_path / "ray"]
     started = start(*command, "--workers", "2")
-    out, err = started.process.communicate(timeout=240)
+    _, err = started.process.communicate(timeout=240)
     assert started.process.returncode == 0, err
     assert started.all_gone(), started.family()
     assert "\x1b" not in err
