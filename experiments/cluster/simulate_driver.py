@@ -26,6 +26,17 @@ from ecad.storage import EvaluationLog
 SHAPE = ScheduleShape("pixart", 20, {"transformer_blocks": 28})
 
 
+_SETTINGS = (
+    (8, 24, 1.0),
+    (8, 24, 0.25),
+    (64, 24, 1.0),
+    (64, 72, 1.0),
+    (64, 72, 0.25),
+    (512, 72, 1.0),
+    (512, 500, 1.0),
+)
+
+
 class InstantEvaluator:
     """Scores without computing: the share that the schedule recomputes."""
 
@@ -65,17 +76,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--unit-s", type=float, default=8.0, help="seconds of a batch without caching")
     unit_s = parser.parse_args().unit_s
-    print("| workers | population | slow workers' speed | mode | evaluations per driver CPU second |", end="")
-    print(
-        " driver CPU share | workers busy | search, minutes | simulated in, s |\n|---|---|---|---|---|---|---|---|---|"
+    columns = (
+        "workers",
+        "population",
+        "slow workers' speed",
+        "mode",
+        "evaluations per driver CPU second",
+        "driver CPU share",
+        "workers busy",
+        "search, minutes",
+        "simulated in, s",
     )
-    for workers, population, slow in (
-        (8, 72, 1.0),
-        (8, 72, 0.25),
-        (64, 72, 0.25),
-        (512, 72, 1.0),
-        (512, 500, 1.0),
-    ):
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for workers, population, slow in _SETTINGS:
         for asynchronous in (False, True):
             print(simulate(workers, population, unit_s, slow, asynchronous), flush=True)
 

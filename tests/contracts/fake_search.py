@@ -23,6 +23,7 @@ from ecad.run import evolve
 from ecad.search import nondominated
 from ecad.storage import RunFolder, StatusFile
 
+ADDRESS = "FAKE_SEARCH_RAY_ADDRESS"  # of a cluster to join, if set
 CONFIG = SearchConfig(model="tiny", generations=8, population=12)
 
 
@@ -37,7 +38,7 @@ def fake_search(path: Path, workers: int, seconds: float) -> None:
             from ecad.execution.ray_pool import ray_workers
 
             transport = stack.enter_context(
-                ray_workers(factory, workers=workers, address=None, cpus=1.0, gpus=0.0)
+                ray_workers(factory, workers=workers, address=os.environ.get(ADDRESS), cpus=1.0, gpus=0.0)
             )
             executor = WorkerPool(transport, factory(), unit_timeout_s=60.0)
         history = evolve(CONFIG, SHAPE, executor, folder.log, status.update)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from contracts import fake_search
 from contracts.fake_evaluator import candidates, expected
 
@@ -30,7 +35,7 @@ TESTS = Path(__file__).resolve().parent.parent
 class Started:
     """A process with a mark in its environment, by which it and all its descendants are found."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, **variables: str) -> None:
         self.mark = f"ECAD_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH", "")]))
@@ -38,7 +43,7 @@ class Started:
         environment = {key: text for key, text in os.environ.items() if not key.startswith(unwanted)}
         self.process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
-            env={**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", name: value},
+            env={**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", name: value, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -77,8 +82,8 @@ class Started:
 def start() -> Iterator[Callable[..., Started]]:
     started: list[Started] = []
 
-    def begin(*arguments: Any) -> Started:
-        started.append(Started(*arguments))
+    def begin(*arguments: Any, **variables: str) -> Started:
+        started.append(Started(*arguments, **variables))
         return started[-1]
 
     yield begin
@@ -242,3 +247,58 @@ def test_the_command_on_ray_gives_the_local_bytes(
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]
     assert [path.read_bytes() for path in fronts[0]] == [path.read_bytes() for path in fronts[1]]
+
+
+@pytest.mark.ray
+def test_two_nodes_started_by_hand_and_a_driver_that_joins_by_address(
+    whole: dict[str, bytes], start: Callable[..., Started], tmp_path: Path
+) -> None:
+    """What experiments/cluster does on several machines, on one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ab" * 32, "RAY_USAGE_STATS_ENABLED": "0"}
+    common = ["--num-cpus=1", f"--object-store-memory={100 * 2**20}", "--block"]
+    ray = ["-c", "from ray.scripts.scripts import main; main()", "start"]
+    folder = tempfile.mkdtemp(prefix="ecad-test-", dir="/tmp")  # short: it holds sockets
+    try:
+        port = address.rpartition(":")[2]
+        head = start(
+            *(*ray, "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}", *common),
+            **token,
+        )
+        head.wait_until(lambda: "raylet" in names(head.family()))
+        node = start(*ray, f"--address={address}", *common, **token)
+        node.wait_until(lambda: "raylet" in names(node.family()))
+        script = TESTS / "contracts" / "fake_search.py"
+        variables = {**token, fake_search.ADDRESS: address}
+        driver = start(script, tmp_path / "run", 2, 0.04, **variables)
+        _, err = driver.process.communicate(timeout=150)
+        assert driver.process.returncode == 0, err
+        assert results(tmp_path / "run") == whole
+        # One worker on each node, for each has one CPU; the cluster is still there afterwards.
+        status = json.loads((tmp_path / "run" / "status.json").read_text())
+        assert [worker["images"] > 0 for worker in status["workers"]] == [True, True]
+        for each in (node, head):
+            assert "raylet" in names(each.family())
+            each.process.terminate()
+        assert node.all_gone()
+        assert head.all_gone()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def names(processes: list[int]) -> set[str]:
+    found = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found.add(Path(f"/proc/{process}/comm").read_text().strip())
+    return found
+
+
+def test_the_files_for_clusters_can_be_read() -> None:
+    folder = TESTS.parent / "experiments" / "cluster"
+    cluster = yaml.safe_load((folder / "ray-cluster.yaml").read_text())
+    assert {"cluster_name", "provider", "available_node_types", "head_node_type"} <= set(cluster)
+    assert cluster["head_node_type"] in cluster["available_node_types"]
+    subprocess.run(["bash", "-n", folder / "search.slurm"], check=True)
