@@ -140,7 +140,12 @@ def _new(settings: dict[str, Any], out: Path | None, config: Path | None) -> tup
         raise ConfigError(
             "no model: give --model, for example --model pixart-mini (ecad models lists the names)"
         )
-    return out or Path("runs") / Path(str(values["model"])).name, values
+    name = Path(str(values["model"])).name
+    if out is None and name in ("", ".."):  # would be runs/ itself, or lead out of it
+        raise ConfigError(
+            f"the model {values['model']!r} gives the run no name: give --out, for example --out runs/mine"
+        )
+    return out or Path("runs") / name, values
 
 
 def _resumed(
