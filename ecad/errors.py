@@ -27,3 +27,7 @@ class ScoreError(EcadError):
 
 class TransientEvaluationError(EcadError):
     """An evaluation failed for a reason that may pass (out of memory, lost worker): retry it."""
+
+
+class BrokenWorkerError(EcadError):
+    """The process that evaluates cannot go on (its GPU reported an error): continue in a new process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,7 @@ class Evaluation:
     `cost` is relative to recomputing everything (1.0); `quality` is the mean of `scores`, higher is better;
     `scores` has one entry per image, prompts in order, seeds innermost. `macs` counts the multiply-accumulates
     of one image's denoising. `latency_s` is a predicted or measured number of seconds per image, or None.
+    `failure` says why there is no quality: such a candidate is infeasible, and the search goes on.
     """
 
     key: str
@@ -35,10 +37,34 @@ class Evaluation:
     scores: tuple[float, ...]
     macs: int
     latency_s: float | None = None
+    failure: str | None = None
 
     @property
     def is_finite(self) -> bool:
         return math.isfinite(self.cost) and math.isfinite(self.quality)
+
+    @property
+    def was_scored(self) -> bool:
+        """Whether images were made and scored, be it with numbers that are not finite."""
+        return self.failure is None or bool(self.scores)
+
+    @classmethod
+    def failed(cls, key: str, reason: str) -> Evaluation:
+        """The evaluation of a candidate that could not be evaluated."""
+        return cls(key, math.nan, math.nan, (), 0, None, reason)
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """What a display says about one worker. Rates count the time since the worker was ready."""
+
+    name: str  # its number, from 1
+    state: str  # "starting", "idle", "busy" or "given up"
+    place: str  # host and process, "" before it is ready
+    images: int
+    images_per_second: float
+    busy_share: float  # of the time since it was ready
+    restarts: int  # how often it was lost, hung or broken, and replaced
 
 
 @dataclass(frozen=True)
@@ -53,11 +79,32 @@ class Progress:
     evaluations: int  # in the log, earlier starts included
     points: list[tuple[float, float]]  # the front so far: (cost, quality), cheapest first
     hypervolume: float
-    images: tuple[int, int] = (0, 0)  # held-out images: done, total
+    images: tuple[int, int] = (0, 0)  # of the selection or the held-out prompts: done, total
     images_per_evaluation: int = 1
+    workers: Sequence[WorkerReport] = ()
+    failures: int = 0  # candidates in the log that could not be evaluated
 
 
 class Evaluator(Protocol):
-    """Turns one candidate into its evaluation. May raise TransientEvaluationError."""
+    """Evaluates a candidate batch by batch, so that its batches may be scored by different processes.
 
-    def evaluate(self, candidate: Candidate) -> Evaluation: ...
+    The split into batches is part of the result: all executors use the same one.
+    """
+
+    @property
+    def batches(self) -> int:
+        """Number of batches of images that make one evaluation."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch; the last one may have fewer."""
+
+    def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
+        """Score of every image of batch number `batch`, from 0, made in `pieces` smaller batches.
+
+        Raises TransientEvaluationError if the memory does not suffice: then more pieces may do; and
+        BrokenWorkerError if this process cannot evaluate anything any more.
+        """
+
+    def combine(self, candidate: Candidate, scores: Sequence[Sequence[float]]) -> Evaluation:
+        """The evaluation made of the scores of all batches, in their order."""

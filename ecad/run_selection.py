@@ -6,13 +6,18 @@ prompts of the same set sorts them out; it still leaves the held-out prompts unt
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
 
-from ecad.records import Candidate, Evaluation
+from ecad.evaluation.evaluator import ModelEvaluator
+from ecad.execution import Executor
+from ecad.records import Candidate, Evaluation, WorkerReport
+from ecad.run_history import evaluate_in_order
 from ecad.run_setup import PreparedRun
 from ecad.search import nondominated
 from ecad.search.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker
@@ -21,37 +26,50 @@ from ecad.storage import EvaluationLog, RunFolder
 # How many schedules get the second look.
 FINALISTS = 20
 
+_LOGGER = logging.getLogger(__name__)
+
+ExecutorMaker = Callable[[ModelEvaluator], AbstractContextManager[Executor]]
+OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
+
 
 def select(
     run: PreparedRun,
     candidates: Sequence[Candidate],
     folder: RunFolder,
-    on_images: Callable[[int, int], None] = lambda done, total: None,
+    executor_on: ExecutorMaker,
+    on_images: OnImages = lambda done, total, workers: None,
 ) -> tuple[list[Candidate], dict[str, Evaluation]]:
     """The candidates among which the front is chosen, and their evaluations by key.
 
     Without selection prompts these are all candidates, as the search saw them. Otherwise the finalists, with the
-    scores on the search's prompts followed by those on the selection's. Their evaluations are logged in
-    `selection.jsonl`, so a run that is stopped here continues here.
+    scores on the search's prompts followed by those on the selection's; a finalist whose evaluation failed is
+    dropped. Their evaluations are logged in `selection.jsonl`, so a run that is stopped here continues here.
+    `executor_on` makes the executor that evaluates with an evaluator; `on_images` is called with the number of
+    images done, their total and the workers.
     """
-    log = folder.log
+    searched = folder.log
     distinct = {candidate.key: candidate for candidate in reversed(candidates)}  # the first of equal ones
-    found = {key: log[key] for key in distinct if math.isfinite(log[key].quality)}
+    found = {key: searched[key] for key in distinct if math.isfinite(searched[key].quality)}
     if run.selection_evaluator is None:
         return [candidate for candidate in candidates if candidate.key in found], found
     chosen = finalists([distinct[key] for key in found], found, FINALISTS)
     images = run.selection_evaluator.images_per_evaluation
-    evaluations = {}
-    with EvaluationLog(folder.path / "selection.jsonl") as selection_log:
-        for done, candidate in enumerate(chosen):
-            on_images(done * images, len(chosen) * images)
-            if candidate.key not in selection_log:
-                selection_log.append(candidate, run.selection_evaluator.evaluate(candidate))
-            evaluations[candidate.key] = _joined(found[candidate.key], selection_log[candidate.key])
-    on_images(len(chosen) * images, len(chosen) * images)
-    return [
-        candidate for candidate in chosen if math.isfinite(evaluations[candidate.key].quality)
-    ], evaluations
+    with EvaluationLog(folder.path / "selection.jsonl") as log:
+        # The log may hold more: finalists of the same search when it had fewer generations.
+        done = sum(candidate.key in log for candidate in chosen) * images
+        on_images(done, len(chosen) * images, ())
+        if done < len(chosen) * images:
+            with executor_on(run.selection_evaluator) as executor:
+                for _ in evaluate_in_order(chosen, executor, log):
+                    done += images
+                    on_images(done, len(chosen) * images, executor.workers)
+        sound = [candidate for candidate in chosen if log[candidate.key].is_finite]
+        for candidate in chosen:
+            if candidate not in sound:
+                reason = log[candidate.key].failure
+                _LOGGER.warning("schedule %s is left out of the selection: %s", candidate.key, reason)
+        evaluations = {each.key: _joined(found[each.key], log[each.key]) for each in sound}
+    return sound, evaluations
 
 
 def finalists(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,7 @@ from ecad.evaluation.loading import LoadedModel, choose_device, dtype_of, load_m
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
 from ecad.evaluation.scorers import Scorer, as_quality, make_scorer
+from ecad.execution import ExecutionSettings
 from ecad.models import find_model
 from ecad.schedule import Schedule, ScheduleShape
 from ecad.storage import RunFolder
@@ -59,18 +61,32 @@ def check_folder(
     selection_prompts: PromptSet | None,
     heldout_prompts: PromptSet,
     extend: bool,
+    execution: ExecutionSettings,
 ) -> dict[str, Any]:
     """The content of config.yaml for this search, once it is clear that the folder may be used for it.
 
     A run continues only with equal settings; with `extend` the number of generations may be larger than before.
-    A folder whose log is still empty may change its settings: nothing was found with the old ones.
+    A folder whose log is still empty may change its settings: nothing was found with the old ones. On a CPU the
+    threads of each process are part of the numerics, because sums may depend on them: a run keeps its number.
     """
     device = choose_device(config.device)
     source = find_model(config.model)
+    numerics: dict[str, Any] = {
+        "device": device.type,
+        "dtype": str(dtype_of(source, config.dtype, device)),
+    }
+    known = folder.read_config() if folder.is_started else {}
+    if device.type == "cpu":
+        earlier = (known.get("numerics") or {}).get("threads")
+        is_kept = execution.threads is None and isinstance(earlier, int) and earlier > 0
+        numerics["threads"] = earlier if is_kept else execution.threads_each(torch.get_num_threads())
+        if known and earlier is None:  # of a version that did not note it
+            known["numerics"] = {**(known.get("numerics") or {}), "threads": numerics["threads"]}
     content = {
         "settings": {**config.identity(), "generations": config.generations},
         "model": source.name,
-        "numerics": {"device": device.type, "dtype": str(dtype_of(source, config.dtype, device))},
+        "numerics": numerics,
+        **({"asynchronous": True} if execution.asynchronous else {}),
         "prompts": {
             "search": _describe_prompts(search_prompts),
             **({} if selection_prompts is None else {"selection": _describe_prompts(selection_prompts)}),
@@ -79,7 +95,6 @@ def check_folder(
     }
     if not folder.is_started:
         return content
-    known = folder.read_config()
     if len(folder.log) == 0:
         if folder.has_results:
             raise RunError(
@@ -88,8 +103,8 @@ def check_folder(
         return content
     if extend and isinstance(known.get("settings"), dict):
         known["settings"] = {**known["settings"], "generations": config.generations}
-    for part in content:
-        if known.get(part) != content[part]:
+    for part in {**content, "asynchronous": None}:
+        if known.get(part) != content.get(part):
             raise RunError(
                 f"run folder {folder.path} was started with other settings ({_difference(known, content, part)}): "
                 "use another --out, or continue it unchanged with --resume"
@@ -97,34 +112,39 @@ def check_folder(
     return content
 
 
-def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRun:
+@contextmanager
+def same_threads_afterwards() -> Iterator[None]:
+    """Give torch its number of threads back, which `prepare` sets."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def prepare(
+    folder: RunFolder, config: SearchConfig, extend: bool, execution: ExecutionSettings | None = None
+) -> PreparedRun:
     """Load the model and the prompts and claim the folder; `config` is resolved.
 
-    Everything that can be wrong with the settings is found before the folder is changed.
+    Everything that can be wrong with the settings is found before the folder is changed. The run's number of
+    threads is set in torch.
     """
+    execution = execution or ExecutionSettings()
     search_prompts, selection_prompts, heldout_prompts = _load_prompt_sets(config)
-    content = check_folder(folder, config, search_prompts, selection_prompts, heldout_prompts, extend)
-    scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
-    model = load_model(
-        config.model,
-        config.device,
-        config.dtype,
-        device_map=config.device_map,
-        embedding_cache=config.embedding_cache,
+    content = check_folder(
+        folder, config, search_prompts, selection_prompts, heldout_prompts, extend, execution
     )
+    if "threads" in content["numerics"]:
+        torch.set_num_threads(content["numerics"]["threads"])
+    scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
+    model = _load_model(config, config.device)
     settings = settings_for(model.source, config)
     shape = ScheduleShape(
         model.spec.family, settings.steps, model.spec.block_counts(model.source.transformer_config or {})
     )
     sampler = make_sampler(model, settings)
-    workload = workload_for(
-        model.source,
-        height=settings.height,
-        width=settings.width,
-        guidance=sampler.has_guidance_rows,
-        true_guidance=sampler.has_guidance_rows,
-        text_tokens=settings.max_sequence_length,
-    )
+    workload = _workload(model, sampler)
     for prompts in (search_prompts, selection_prompts, heldout_prompts):
         if prompts is not None:
             scorer.check(prompts.prompts, settings.height, settings.width)
@@ -172,6 +192,61 @@ def prepare(folder: RunFolder, config: SearchConfig, extend: bool) -> PreparedRu
     )
 
 
+@dataclass(frozen=True)
+class EvaluatorFactory:
+    """Makes, in another process, the evaluator that scores as the driver's own would; can be pickled.
+
+    The model is loaded there, from the same name or path; the prompts come along. Costs are the driver's to
+    state, so no latency table is needed.
+    """
+
+    config: SearchConfig  # resolved
+    prompts: PromptSet
+    first_seed: int
+    device: str
+    threads: int
+
+    def __call__(self) -> ModelEvaluator:
+        config = self.config
+        torch.set_num_threads(self.threads)
+        scorer = as_quality(make_scorer(config.quality or "", self.device), self.device)
+        model = _load_model(config, self.device)
+        sampler = make_sampler(model, settings_for(model.source, config))
+        evaluator = ModelEvaluator(
+            sampler,
+            scorer,
+            self.prompts,
+            _workload(model, sampler),
+            seeds_per_prompt=config.seeds_per_prompt,
+            first_seed=self.first_seed,
+            batch_size=config.batch_size or 1,
+        )
+        model.free_text_encoders()
+        return evaluator
+
+
+def _load_model(config: SearchConfig, device: str) -> LoadedModel:
+    return load_model(
+        config.model,
+        device,
+        config.dtype,
+        device_map=config.device_map,
+        embedding_cache=config.embedding_cache,
+    )
+
+
+def _workload(model: LoadedModel, sampler: Sampler) -> Workload:
+    settings = sampler.settings
+    return workload_for(
+        model.source,
+        height=settings.height,
+        width=settings.width,
+        guidance=sampler.has_guidance_rows,
+        true_guidance=sampler.has_guidance_rows,
+        text_tokens=settings.max_sequence_length,
+    )
+
+
 def environment(model: LoadedModel) -> dict[str, Any]:
     """Versions and hardware, for people who read the results."""
     device = model.device
@@ -216,7 +291,7 @@ def _describe_prompts(prompts: PromptSet) -> dict[str, Any]:
 
 def _difference(known: dict[str, Any], wanted: dict[str, Any], part: str) -> str:
     """The first difference between two folders' settings, in words."""
-    old, new = known.get(part), wanted[part]
+    old, new = known.get(part), wanted.get(part)
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *old]:
             if old.get(key) != new.get(key):

@@ -49,8 +49,14 @@ LAYERS: dict[str, tuple[str, str]] = {
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
-    "run_selection": (f"{BELOW_RUN} run_setup", "numpy"),
-    "run": (f"{BELOW_RUN} __init__ run_setup run_selection run_report", "numpy"),
+    "run_history": (BELOW_RUN, ""),
+    "run_execution": (f"{BELOW_RUN} run_setup", "torch"),
+    "run_steady": (f"{BELOW_RUN} run_history", "numpy"),
+    "run_selection": (f"{BELOW_RUN} run_setup run_history", "numpy"),
+    "run": (
+        f"{BELOW_RUN} __init__ run_setup run_report run_history run_execution run_steady run_selection",
+        "numpy",
+    ),
     # The main path of an evaluation; it writes tables and pictures itself.
     "evaluate_settings": (f"{BELOW_RUN} run_setup", ""),
     "evaluate_contenders": (BELOW_RUN, ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import pytest
 
 from ecad.config import SearchConfig
 from ecad.errors import ConfigError, RunError
-from ecad.records import Candidate, Evaluation
+from ecad.execution import Outcome
+from ecad.records import Candidate, Evaluation, WorkerReport
 from ecad.run import evolve, search
 from ecad.schedule import ScheduleShape, genome_length, load_schedule, to_genome
 from ecad.storage import EvaluationLog, RunFolder
@@ -31,14 +32,19 @@ class ToyExecutor:
         self._stop_after = stop_after
         self._weights = np.random.default_rng(0).random(genome_length(SHAPE))
 
-    def run(self, candidates: Sequence[Candidate]) -> Iterator[Evaluation]:
+    workers: Sequence[WorkerReport] = ()
+
+    def run(self, candidates: Iterable[Candidate]) -> Iterator[Outcome]:
         for candidate in candidates:
             if self.done == self._stop_after:
                 raise KeyboardInterrupt
             self.done += 1
             genome = to_genome(candidate.schedule)
             quality = float((genome * self._weights).sum() / self._weights.sum())
-            yield Evaluation(candidate.key, float(genome.mean()), quality, (quality,), int(genome.sum()))
+            yield (
+                candidate,
+                Evaluation(candidate.key, float(genome.mean()), quality, (quality,), int(genome.sum())),
+            )
 
 
 def test_stopped_anywhere_and_resumed_gives_the_same_log(tmp_path: Path) -> None:
@@ -250,11 +256,11 @@ def test_searching_by_latency(settings: dict[str, Any], tmp_path: Path) -> None:
 def test_objectives_are_cut_off_where_differences_mean_nothing() -> None:
     """Ruined images count as equally bad, lossless ones as equally good; a failed evaluation counts as failed."""
     from ecad.records import Evaluation
-    from ecad.run import _objectives
+    from ecad.run_history import objectives
 
     def quality_seen(quality: float) -> float:
         evaluation = Evaluation(key="k", cost=0.5, quality=quality, scores=(quality,), macs=1, latency_s=None)
-        return -_objectives(evaluation, (0.4, 0.9))[1]
+        return -objectives(evaluation, (0.4, 0.9))[1]
 
     assert [quality_seen(value) for value in (0.1, 0.4, 0.7, 0.9, 0.95)] == [0.4, 0.4, 0.7, 0.9, 0.9]
     assert np.isnan(quality_seen(float("nan")))

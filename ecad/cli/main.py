@@ -8,7 +8,7 @@ import sys
 import typer
 
 import ecad
-from ecad.cli import doctor, evaluate, export, generate, models, plot, schedule, search, show
+from ecad.cli import doctor, evaluate, export, generate, models, plot, schedule, search, show, status
 from ecad.errors import EcadError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("search")(search.search)
 app.command("evaluate")(evaluate.evaluate)
+app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("plot")(plot.plot)
 app.command("export")(export.export)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ecad.cli.extras import need
 from ecad.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ecad.execution import ExecutionSettings
 
 
 def search(
@@ -46,14 +49,38 @@ def search(
         None, "--embedding-cache/--no-embedding-cache", help="Keep encoded prompts on disk. [default: yes]"
     ),
     mutation_rate: float | None = typer.Option(None, help="Bit-flip probability per gene. [default: 0.02]"),
+    workers: str | None = typer.Option(
+        None, help="Evaluate on so many Ray workers, or auto: one per GPU. [default: in this process]"
+    ),
+    ray_address: str | None = typer.Option(
+        None, help="Ray cluster to use: auto, host:port or ray://host:port. [default: one of our own]"
+    ),
+    gpus_per_worker: float | None = typer.Option(
+        None, help="GPUs of each worker; a fraction shares one. [default: 1]"
+    ),
+    threads: int | None = typer.Option(
+        None, help="CPU threads of each process. [default: cores / workers, or the run's own]"
+    ),
+    unit_timeout: float = typer.Option(1800.0, help="Seconds after which a worker's batch counts as hung."),
+    asynchronous: bool = typer.Option(
+        False, "--asynchronous", help="Wait for no generation to end; the result then depends on timing."
+    ),
 ) -> None:
     """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
     given = dict(locals())
     need("pymoo")
+    from ecad.execution import ExecutionSettings
+
+    execution = ExecutionSettings(
+        _worker_count(workers, ray_address), ray_address, gpus_per_worker, threads, unit_timeout, asynchronous
+    )
+    if execution.uses_ray:
+        need("ray")
     options = {name: value for name, value in given.items() if value is not None}
     settings = {name: options[name] for name in _setting_names() if name in options}
     if resume is not None:
         folder, values = _resumed(resume, settings, out, config)
+        execution = _resumed_execution(folder, execution)
     else:
         folder, values = _new(settings, out, config)
 
@@ -64,7 +91,7 @@ def search(
     search_config = SearchConfig.from_mapping(values)
     try:
         with SearchDisplay(search_config, folder) as display:
-            run_search(search_config, folder, display.update, extend=resume is not None)
+            run_search(search_config, folder, display.update, extend=resume is not None, execution=execution)
     except KeyboardInterrupt:
         print(
             f"\nstopped; everything is saved. Continue with: ecad search --resume {folder}", file=sys.stderr
@@ -74,7 +101,37 @@ def search(
     from ecad.cli.show import show
 
     show(folder, as_json=False)
+    _print_failures(folder)
     print(f"\nnext: ecad plot {folder}    ecad export {folder} --speedup 2.0 -o fast.yaml")
+
+
+def _worker_count(workers: str | None, ray_address: str | None) -> int | None:
+    """None: no Ray. 0: as many as fit, which is also the default on a cluster."""
+    if workers is None:
+        return None if ray_address is None else 0
+    if workers == "auto":
+        return 0
+    if not workers.isdigit() or not 1 <= int(workers) <= 100_000:
+        raise ConfigError(f"--workers must be a whole number from 1 or auto, not {workers!r}")
+    return int(workers)
+
+
+def _resumed_execution(folder: Path, execution: ExecutionSettings) -> ExecutionSettings:
+    """Where the evaluations run may change from start to start; whether the search is asynchronous may not."""
+    from dataclasses import replace
+
+    from ecad.storage import RunFolder
+
+    known = RunFolder.existing(folder).read_config()
+    return replace(execution, asynchronous=execution.asynchronous or known.get("asynchronous") is True)
+
+
+def _print_failures(folder: Path) -> None:
+    from ecad.storage import RunFolder
+
+    failures = RunFolder.existing(folder).failures()
+    if failures:
+        print(f"\n{len(failures)} candidates could not be evaluated, for example: {failures[0][1]}")
 
 
 def _setting_names() -> list[str]:
@@ -91,7 +148,12 @@ def _new(settings: dict[str, Any], out: Path | None, config: Path | None) -> tup
         raise ConfigError(
             "no model: give --model, for example --model pixart-mini (ecad models lists the names)"
         )
-    return out or Path("runs") / Path(str(values["model"])).name, values
+    name = Path(str(values["model"])).name
+    if out is None and name in ("", ".."):  # would be runs/ itself, or lead out of it
+        raise ConfigError(
+            f"the model {values['model']!r} gives the run no name: give --out, for example --out runs/mine"
+        )
+    return out or Path("runs") / name, values
 
 
 def _resumed(

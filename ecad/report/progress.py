@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.panel import Panel
@@ -10,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ecad.records import Progress
+from ecad.records import Progress, WorkerReport
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -56,7 +57,7 @@ class Rate:
 
 def progress_line(progress: Progress, rate: Rate) -> str:
     """One plain line of text."""
-    eta = _duration(rate.remaining_s(progress))
+    eta = duration(rate.remaining_s(progress))
     if progress.phase != "search":
         done, total = progress.images
         name = {"held-out": "held-out report"}.get(progress.phase, progress.phase)
@@ -64,7 +65,7 @@ def progress_line(progress: Progress, rate: Rate) -> str:
     return (
         f"generation {progress.generation}/{progress.generations}: {progress.evaluations} evaluations, "
         f"{_images_per_second(progress, rate):.1f} images/s, hypervolume {progress.hypervolume:.4f}, "
-        f"front {len(progress.points)}, {eta} left | {_best_points(progress)}"
+        f"front {len(progress.points)}, {eta} left | {_best_points(progress)}{_worker_rates(progress.workers)}"
     )
 
 
@@ -89,10 +90,39 @@ def progress_panel(title: str, progress: Progress, rate: Rate) -> Panel:
         table.add_row(
             "evaluations", f"{progress.evaluations}   {_images_per_second(progress, rate):.1f} images/s"
         )
-    table.add_row("time left", _duration(rate.remaining_s(progress)))
+    table.add_row("time left", duration(rate.remaining_s(progress)))
     table.add_row("hypervolume", Text(f"{progress.hypervolume:.4f}  {_sparkline(rate.hypervolumes)}"))
     table.add_row("front", f"{len(progress.points)} schedules   {_best_points(progress)}")
+    if progress.workers:
+        table.add_row("workers", workers_text(progress.workers))
+    if progress.failures:
+        table.add_row("failures", f"{progress.failures} candidates could not be evaluated")
     return Panel(Group(table), title=title, title_align="left", width=100)
+
+
+def _worker_rates(workers: Sequence[WorkerReport], most: int = 8) -> str:
+    if not workers:
+        return ""
+    rates = " ".join(f"{worker.images_per_second:.2f}" for worker in workers[:most])
+    return f" | workers {rates}{' ...' if len(workers) > most else ''} images/s"
+
+
+def workers_text(workers: Sequence[WorkerReport], most: int = 6) -> str:
+    """How many workers do what, then the rate and the share of busy time of each; only the slowest if many."""
+    states = Counter(worker.state for worker in workers)
+    lines = [", ".join(f"{count} {state}" for state, count in states.items())]
+    lost = sum(worker.restarts for worker in workers)
+    if lost:
+        lines[0] += f"; {lost} replaced"
+    rated = [worker for worker in workers if worker.place]
+    if len(rated) > most:
+        rated = sorted(rated, key=lambda worker: worker.images_per_second)[:most]
+        lines[0] += "; the slowest:"
+    lines += [
+        f"{worker.name}: {worker.images_per_second:.2f} images/s, {worker.busy_share:.0%} busy"
+        for worker in rated
+    ]
+    return "\n".join(lines)
 
 
 def _images_per_second(progress: Progress, rate: Rate) -> float:
@@ -117,7 +147,8 @@ def _sparkline(values: list[float], width: int = 40) -> str:
     return "".join(_SPARKS[int((value - low) / (high - low) * (len(_SPARKS) - 1))] for value in values)
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Minutes and seconds, with hours if there are any: 1:02:03; "?" if it is not known."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

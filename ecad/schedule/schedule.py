@@ -71,6 +71,10 @@ class ScheduleShape:
     def __hash__(self) -> int:
         return hash((self.family, self.steps, tuple(self.blocks.items())))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Read-only mappings cannot be pickled: a worker in another process makes its own."""
+        return ScheduleShape, (self.family, self.steps, dict(self.blocks))
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -219,6 +223,10 @@ class Schedule:
 
     def __hash__(self) -> int:
         return hash(self.digest())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arrays, model, provenance = dict(self.recompute), dict(self.model), dict(self.provenance)
+        return Schedule, (self.family, arrays, self.name, model, provenance)
 
     def __repr__(self) -> str:
         title = f"{self.name!r}, " if self.name else ""

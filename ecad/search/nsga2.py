@@ -17,7 +17,7 @@ from ecad.schedule import BoolArray, GeneLayout
 from ecad.search.operators import MultiPointCrossover, ScheduleMutation, UnseenOnly
 
 # What a failed evaluation counts as: worse than any real point in both objectives.
-_FAILED = 1e3
+FAILED = 1e3
 
 
 class GeneticSearch:
@@ -69,7 +69,7 @@ class GeneticSearch:
                 f"tell() needs the objectives of the last ask(), not the shape {objectives.shape}"
             )
         finite = np.isfinite(objectives).all(axis=1, keepdims=True)
-        static = StaticProblem(self._problem, F=np.where(finite, objectives, _FAILED))
+        static = StaticProblem(self._problem, F=np.where(finite, objectives, FAILED))
         Evaluator().eval(static, self._asked)
         self._algorithm.tell(infills=self._asked)
         self._asked = None

@@ -4,5 +4,6 @@ an evaluation."""
 from ecad.storage.evaluation_folder import EvaluationFolder
 from ecad.storage.log import EvaluationLog
 from ecad.storage.run_folder import RunFolder
+from ecad.storage.status import StatusFile
 
-__all__ = ["EvaluationFolder", "EvaluationLog", "RunFolder"]
+__all__ = ["EvaluationFolder", "EvaluationLog", "RunFolder", "StatusFile"]

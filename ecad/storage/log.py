@@ -26,6 +26,7 @@ class EvaluationLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._evaluations: dict[str, Evaluation] = {}
+        self._genomes: dict[str, str] = {}
         self._file: IO[bytes] | None = None
         try:
             valid_bytes = self._read()
@@ -64,6 +65,16 @@ class EvaluationLog:
                 "safe, continue later with --resume"
             ) from error
         self._evaluations[evaluation.key] = evaluation
+        self._genomes[evaluation.key] = candidate.genome
+
+    def genome(self, key: str) -> str:
+        """The genome, in hex, of an evaluation in the log."""
+        return self._genomes[key]
+
+    @property
+    def failures(self) -> list[Evaluation]:
+        """The candidates that could not be evaluated."""
+        return [evaluation for evaluation in self if evaluation.failure is not None]
 
     def close(self) -> None:
         if self._file is not None:
@@ -92,14 +103,22 @@ class EvaluationLog:
         """Load all whole records; returns the number of bytes they take."""
         if not self._path.exists():
             return 0
-        for evaluation, end in read_records(self._path):
+        for record, end in _whole_lines(self._path):
+            evaluation = _from_record(record)
             self._evaluations[evaluation.key] = evaluation
+            self._genomes[evaluation.key] = str(record["genome"])
             valid = end
         return valid if self._evaluations else 0
 
 
 def read_records(path: Path) -> Iterator[tuple[Evaluation, int]]:
     """(evaluation, offset of its end in bytes) of every whole record; a torn last line is left out."""
+    for record, end in _whole_lines(path):
+        yield _from_record(record), end
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """(record, offset of its end in bytes), each record checked to be one."""
     end = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -107,37 +126,41 @@ def read_records(path: Path) -> Iterator[tuple[Evaluation, int]]:
                 return
             end += len(line)
             try:
-                evaluation = _from_record(json.loads(line))
+                record = json.loads(line)
+                _from_record(record)
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
                     f"{path} is damaged at line {number}: {type(error).__name__} {error}"
                 ) from None
-            yield evaluation, end
+            yield record, end
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
+    failure = {} if evaluation.failure is None else {"failure": evaluation.failure}
     return {
         "generation": candidate.generation,
         "index": candidate.index,
         "key": evaluation.key,
         "genome": candidate.genome,
-        "cost": evaluation.cost,
+        "cost": evaluation.cost if math.isfinite(evaluation.cost) else None,
         "macs": evaluation.macs,
         "latency_s": evaluation.latency_s,
         # JSON has no NaN: a failed score is null.
         "quality": evaluation.quality if math.isfinite(evaluation.quality) else None,
         "scores": [score if math.isfinite(score) else None for score in evaluation.scores],
+        **failure,
     }
 
 
 def _from_record(record: dict[str, Any]) -> Evaluation:
     return Evaluation(
         key=str(record["key"]),
-        cost=float(record["cost"]),
+        cost=_number(record["cost"]),
         quality=_number(record["quality"]),
         scores=tuple(_number(score) for score in record["scores"]),
         macs=int(record["macs"]),
         latency_s=None if record["latency_s"] is None else float(record["latency_s"]),
+        failure=None if record.get("failure") is None else str(record["failure"]),
     )
 
 

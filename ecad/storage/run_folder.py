@@ -6,6 +6,7 @@ evaluations.jsonl    the evaluation log, see ecad.storage.log
 latency_table.json   the fitted latency table, if the search uses one
 front/*.yaml         the schedules of the front, cheapest last
 report.json          the front on held-out prompts
+status.json          how the search stands while it runs, see ecad.storage.status
 """
 
 from __future__ import annotations
@@ -169,6 +170,13 @@ class RunFolder:
         """Number of whole records in the log, read without taking the folder."""
         path = self.path / "evaluations.jsonl"
         return sum(1 for _ in read_records(path)) if path.is_file() else 0
+
+    def failures(self) -> list[tuple[str, str]]:
+        """(key, reason) of every candidate in the log that could not be evaluated."""
+        path = self.path / "evaluations.jsonl"
+        if not path.is_file():
+            return []
+        return [(item.key, item.failure) for item, _ in read_records(path) if item.failure is not None]
 
     def search_points(self) -> list[tuple[float, float]]:
         """(relative cost, quality) of every evaluation in the log."""

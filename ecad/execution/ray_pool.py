@@ -1,0 +1,277 @@
+"""Workers as Ray actors: the only module that imports ray.
+
+Each actor makes its evaluator once, by a factory that is pickled into Ray's object store, and then scores units.
+What goes wrong inside an actor comes back as a word and a line of text, not as a pickled exception, so that
+the driver needs nothing that a worker may have in another version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from ecad import __version__
+from ecad.errors import BrokenWorkerError, ConfigError, EcadError, RunError, TransientEvaluationError
+from ecad.execution.ledger import Unit, describe
+from ecad.execution.pool import Event
+from ecad.records import Candidate, Evaluator
+
+EvaluatorFactory = Callable[[], Evaluator]
+
+_OBJECT_STORE_BYTES = 128 * 2**20  # it holds the pickled factory and results of a few hundred bytes
+_LOOPBACK = "127.0.0.1"
+_FOLDER_PREFIX = "ecad-ray-"
+_CONNECT_TIMEOUT_S = 5.0
+
+
+class _Worker:
+    """What runs inside an actor."""
+
+    def __init__(self) -> None:
+        self._evaluator: Evaluator | None = None
+
+    def set_up(self, factory: EvaluatorFactory, version: str) -> tuple[str, Any]:
+        if version != __version__:
+            return "wrong", f"the worker on {socket.gethostname()} has ecad {__version__}, not {version}"
+        try:
+            self._evaluator = factory()
+        except EcadError as error:
+            return "wrong", f"on {socket.gethostname()}: {error}"
+        return "ready", f"{socket.gethostname()}:{os.getpid()}"
+
+    def score(self, candidate: Candidate, batch: int, pieces: int) -> tuple[str, Any]:
+        if self._evaluator is None:
+            return "broken", "the worker was never set up"
+        try:
+            return "done", self._evaluator.score_batch(candidate.schedule, batch, pieces)
+        except TransientEvaluationError as error:
+            return "memory", describe(error)
+        except BrokenWorkerError as error:
+            return "broken", describe(error)
+        except Exception as error:
+            return "failed", describe(error)
+
+
+class RayTransport:
+    """Carries units to actors of a Ray that is connected; see `ecad.execution.pool.Transport`.
+
+    `workers` 0 means one for each place that the cluster's GPUs (or, without `gpus`, its CPUs) have, also as
+    nodes join. `cpus` and `gpus` are what each actor asks for.
+    """
+
+    def __init__(self, factory: EvaluatorFactory, *, workers: int, cpus: float, gpus: float) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._factory = ray.put(factory)
+        self._workers = workers
+        self._cpus = cpus
+        self._gpus = gpus
+        self._actor_class = ray.remote(_Worker)
+        self._actors: dict[int, Any] = {}
+
+    def wanted(self) -> int:
+        if self._workers > 0:
+            return self._workers
+        name, share = ("GPU", self._gpus) if self._gpus > 0 else ("CPU", self._cpus)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return max(1, sum(int(resources.get(name, 0.0) / share + 1e-6) for resources in nodes))
+
+    def start(self, worker: int) -> None:
+        actor = self._actor_class.options(
+            num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
+        ).remote()
+        self._actors[worker] = actor
+        self._watch(worker, actor.set_up.remote(self._factory, __version__))
+
+    def submit(self, worker: int, unit: Unit) -> None:
+        score = self._actors[worker].score
+        self._watch(worker, score.remote(unit.candidate, unit.batch, unit.pieces))
+
+    def stop(self, worker: int) -> None:
+        ray.kill(self._actors.pop(worker), no_restart=True)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._actors):
+            with contextlib.suppress(Exception):  # the cluster may be gone
+                self.stop(worker)
+
+    def _watch(self, worker: int, reference: Any) -> None:
+        """Put the outcome into the queue when it comes; that needs no thread and no polling of ours."""
+
+        def report(future: Future[tuple[str, Any]]) -> None:
+            self.events.put(_event(worker, future))
+
+        reference.future().add_done_callback(report)
+
+
+def _event(worker: int, future: Future[tuple[str, Any]]) -> Event:
+    error = future.exception()
+    if error is None:
+        kind, content = future.result()
+        if kind == "done":
+            return Event(worker, "done", scores=content)
+        return Event(worker, kind, text=content)  # type: ignore[arg-type]
+    if isinstance(error, ray.exceptions.RayActorError):
+        return Event(worker, "gone", text="the worker's process or machine has gone")
+    # Ray's own trouble, such as ecad not being installed there: the reason is the last line of a traceback.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return Event(worker, "broken", text=lines[-1] if lines else type(error).__name__)
+
+
+@contextlib.contextmanager
+def ray_workers(
+    factory: EvaluatorFactory, *, workers: int, address: str | None, cpus: float, gpus: float
+) -> Iterator[RayTransport]:
+    """A transport on a Ray cluster: the one at `address`, or one of our own on this machine for the duration.
+
+    Whatever happens, the actors end, and so does everything of a cluster of our own.
+    """
+    if ray.is_initialized():  # by whoever uses us as a library: theirs to end
+        connection: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    else:
+        connection = _own_cluster(workers, cpus, gpus) if address is None else _joined_cluster(address)
+    with connection:
+        transport = RayTransport(factory, workers=workers, cpus=cpus, gpus=gpus)
+        try:
+            _check_resources(cpus, gpus)
+            yield transport
+        finally:
+            transport.close()
+
+
+@contextlib.contextmanager
+def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
+    _remove_leftovers()
+    # Ray's socket paths must fit into 107 bytes: a run folder's path may not leave enough room.
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/tmp"))
+    changed = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        # Ray (2.60 and later) turns on authentication by token for a cluster that it starts. A token of this
+        # process only, instead of the file in the home folder that Ray would write for all to read.
+        changed["RAY_AUTH_TOKEN"] = _token()
+    try:
+        with loopback_only(), _environment(changed):
+            try:
+                ray.init(
+                    address="local",
+                    # At least what is asked for: more workers than cores are slow, but not refused.
+                    num_cpus=max(os.cpu_count() or 1, int(workers * cpus + 0.5)),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _temp_dir=str(folder),
+                    _node_ip_address=_LOOPBACK,
+                )
+            except Exception as error:
+                raise RunError(f"cannot start Ray on this machine: {describe(error)}") from error
+            try:
+                yield
+            finally:
+                ray.shutdown()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def loopback_only() -> Iterator[None]:
+    """A Ray that is started meanwhile listens on the loopback interface and nowhere else.
+
+    Ray replaces 127.0.0.1 by the machine's address, except where it holds clusters to be unsupported (Windows
+    and macOS). This says that they are, to this process and, by the variable, to those that it starts.
+    """
+    constants = getattr(getattr(ray, "_private", None), "ray_constants", None)
+    before = getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    if constants is not None and before is not None:
+        constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}):
+            yield
+    finally:
+        if constants is not None and before is not None:
+            constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _joined_cluster(address: str) -> Iterator[None]:
+    if "://" not in address and address != "auto":
+        _check_listening(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise RunError(f"cannot join the Ray cluster at {address!r}: {describe(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"--ray-address must be auto, host:port or ray://host:port, not {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise RunError(f"no Ray cluster at {address}: {error.strerror or error}") from None
+
+
+def _check_resources(cpus: float, gpus: float) -> None:
+    """An actor that fits on no node would wait for ever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0.0) >= cpus and node.get("GPU", 0.0) >= gpus for node in nodes):
+        most_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+        most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+        raise RunError(
+            f"each worker asks for {cpus:g} CPUs and {gpus:g} GPUs on one machine, the cluster's largest have "
+            f"{most_cpus:g} and {most_gpus:g}: change --threads or --gpus-per-worker"
+        )
+
+
+_process_token = ""
+
+
+def _token() -> str:
+    """The same for all clusters of this process, because Ray reads it only once."""
+    global _process_token
+    _process_token = _process_token or secrets.token_hex(32)
+    return _process_token
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in [*values, "RAY_AUTH_MODE"]}  # Ray sets the last one
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _remove_leftovers() -> None:
+    """Folders of processes of ours that were killed before they could tidy up."""
+    for folder in Path("/tmp").glob(f"{_FOLDER_PREFIX}*-*"):
+        process = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        try:
+            is_ours = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+            if is_ours and process.isdigit() and not Path(f"/proc/{process}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue

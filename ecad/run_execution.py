@@ -1,0 +1,87 @@
+"""Where a run's evaluations happen: in this process, or on Ray workers that build the same evaluator."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ecad.errors import ConfigError
+from ecad.evaluation.evaluator import ModelEvaluator
+from ecad.execution import ExecutionSettings, Executor, LocalExecutor
+from ecad.records import WorkerReport
+from ecad.run_setup import EvaluatorFactory, PreparedRun
+
+# Beside its GPU a worker needs a core to feed it.
+_CPUS_BESIDE_A_GPU = 1.0
+
+
+@contextmanager
+def executor_for(
+    run: PreparedRun,
+    evaluator: ModelEvaluator,
+    settings: ExecutionSettings,
+    on_tick: Callable[[Sequence[WorkerReport]], None] = lambda workers: None,
+) -> Iterator[Executor]:
+    """The executor that the settings ask for, with one of the run's evaluators.
+
+    `on_tick` hears about the workers while they are waited for.
+    """
+    if not settings.uses_ray:
+        yield LocalExecutor(evaluator)
+        return
+    try:
+        from ecad.execution.ray_pool import ray_workers
+    except ImportError:
+        raise ConfigError("--workers and --ray-address need Ray: pip install 'ecad[search]'") from None
+    from ecad.execution.pool import WorkerPool
+
+    device = run.model.device
+    if run.config.device != "auto" and torch.device(run.config.device).index is not None:
+        raise ConfigError(
+            f"Ray gives each worker its GPU: use --device {device.type}, not {run.config.device}, with --workers"
+        )
+    gpus = settings.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if device.type == "cuda" else 0.0
+    if gpus == 0.0 and device.type == "cuda":
+        raise ConfigError("--gpus-per-worker 0 leaves the workers without a GPU: use --device cpu as well")
+    if gpus > 0.0 and device.type != "cuda":
+        raise ConfigError(
+            f"--gpus-per-worker {gpus:g} needs --device cuda, the run's device is {device.type}"
+        )
+    threads = torch.get_num_threads()
+    factory = EvaluatorFactory(run.config, evaluator.prompts, evaluator.first_seed, device.type, threads)
+    cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(threads)
+    workers = settings.workers or 0
+    with (
+        _parked(run.model.pipe, device),
+        ray_workers(
+            factory, workers=workers, address=settings.ray_address, cpus=cpus, gpus=gpus
+        ) as transport,
+    ):
+        pool: WorkerPool
+
+        def tick() -> None:
+            on_tick(pool.workers)
+
+        pool = WorkerPool(transport, evaluator, unit_timeout_s=settings.unit_timeout_s, on_tick=tick)
+        yield pool
+
+
+@contextmanager
+def _parked(pipe: Any, device: torch.device) -> Iterator[None]:
+    """Take the driver's own model off the GPU, whose memory the workers need, and bring it back for the report."""
+    if device.type != "cuda" or getattr(pipe, "hf_device_map", None):  # one that is spread cannot be moved
+        yield
+        return
+    pipe.to("cpu")
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        pipe.to(device)
