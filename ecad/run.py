@@ -47,8 +47,9 @@ def search(
     from ecad.run_execution import executor_for
     from ecad.run_report import front_schedules, heldout_report
     from ecad.run_selection import select
-    from ecad.run_setup import prepare, same_threads_afterwards
+    from ecad.run_setup import prepare
     from ecad.run_steady import evolve_steadily
+    from ecad.run_threads import same_threads_afterwards
 
     config = config.resolved()
     execution = execution or ExecutionSettings()

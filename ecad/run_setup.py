@@ -1,39 +1,36 @@
-"""Before the search: check that the folder may be used, load the model and prompts, fit the latency table."""
+"""Before the search: check that the folder may be used, load the model and prompts."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import ecad
 from ecad.config import SearchConfig
-from ecad.errors import ConfigError, RunError
+from ecad.errors import RunError
 from ecad.evaluation.cost import Workload, workload_for
 from ecad.evaluation.evaluator import ModelEvaluator
-from ecad.evaluation.latency import LatencyTable, calibration_schedules, measure_interleaved
+from ecad.evaluation.latency import LatencyTable
 from ecad.evaluation.loading import LoadedModel, choose_device, dtype_of, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
 from ecad.evaluation.scorers import Scorer, as_quality, make_scorer
 from ecad.execution import ExecutionSettings
 from ecad.models import find_model
-from ecad.schedule import Schedule, ScheduleShape
+from ecad.run_latency import latency_table
+from ecad.run_threads import use_threads
+from ecad.schedule import ScheduleShape
 from ecad.storage import RunFolder
 
 # Held-out seeds start here, far above the search's, so that the two never share a noise.
 HELDOUT_FIRST_SEED = 1_000_000_000
-
-_CALIBRATION_REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -112,16 +109,6 @@ def check_folder(
     return content
 
 
-@contextmanager
-def same_threads_afterwards() -> Iterator[None]:
-    """Give torch its number of threads back, which `prepare` sets."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def prepare(
     folder: RunFolder, config: SearchConfig, extend: bool, execution: ExecutionSettings | None = None
 ) -> PreparedRun:
@@ -136,7 +123,7 @@ def prepare(
         folder, config, search_prompts, selection_prompts, heldout_prompts, extend, execution
     )
     if "threads" in content["numerics"]:
-        torch.set_num_threads(content["numerics"]["threads"])
+        use_threads(content["numerics"]["threads"])
     scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
     model = _load_model(config, config.device)
     settings = settings_for(model.source, config)
@@ -151,7 +138,7 @@ def prepare(
     folder.write_config(content)
     folder.write_json("environment.json", environment(model))
     batch_size = config.batch_size or 1
-    table = _latency_table(folder, config, sampler, search_prompts, shape)
+    table = latency_table(folder, config, sampler, search_prompts, shape)
 
     def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
         return ModelEvaluator(
@@ -208,7 +195,7 @@ class EvaluatorFactory:
 
     def __call__(self) -> ModelEvaluator:
         config = self.config
-        torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         scorer = as_quality(make_scorer(config.quality or "", self.device), self.device)
         model = _load_model(config, self.device)
         sampler = make_sampler(model, settings_for(model.source, config))
@@ -297,63 +284,3 @@ def _difference(known: dict[str, Any], wanted: dict[str, Any], part: str) -> str
             if old.get(key) != new.get(key):
                 return f"{part} {key}: {old.get(key)!r} there, {new.get(key)!r} now"
     return f"{part}: {old!r} there, {new!r} now"
-
-
-def _latency_table(
-    folder: RunFolder, config: SearchConfig, sampler: Sampler, prompts: PromptSet, shape: ScheduleShape
-) -> LatencyTable | None:
-    """The table that predicts latency in the search: given, from an earlier start, or measured now."""
-    if config.cost != "latency" and config.latency_table is None:
-        return None
-    stored = folder.read_json("latency_table.json")
-    if stored is None and len(folder.log) > 0:
-        raise RunError(f"run folder {folder.path} has evaluations but its latency_table.json is lost")
-    if stored is None and config.latency_table is not None:
-        path = Path(config.latency_table)
-        given = RunFolder(path.parent).read_json(path.name)
-        if given is None:
-            raise ConfigError(f"no latency table {path}")
-        stored = given
-    # What the seconds are seconds of: a table of another model or size predicts nothing here.
-    settings = sampler.settings
-    measured_on = {
-        "shape": shape.describe(),
-        "size": f"{settings.height} x {settings.width}",
-        "guidance": sampler.has_guidance_rows,
-        "batch_size": config.batch_size,
-    }
-    if stored is not None and stored.get("measured_on") != measured_on:
-        raise ConfigError(
-            f"the latency table was measured on {stored.get('measured_on')}, this search runs {measured_on}"
-        )
-    table = LatencyTable.from_dict(stored) if stored else _measure_table(config, sampler, prompts, shape)
-    folder.write_json("latency_table.json", {"measured_on": measured_on, **table.to_dict()})
-    return table
-
-
-def _measure_table(
-    config: SearchConfig, sampler: Sampler, prompts: PromptSet, shape: ScheduleShape
-) -> LatencyTable:
-    from ecad.caching import applied
-    from ecad.evaluation.samplers import jobs_for
-
-    batch_size = config.batch_size or 1
-    used = prompts.prompts[:batch_size]
-    conditioning = sampler.encode(used, batch_size)
-    jobs = jobs_for(len(used), 1, 0)
-    schedules = calibration_schedules(shape, np.random.default_rng(config.seed))
-
-    def timed(schedule: Schedule) -> Callable[[], object]:
-        def run() -> object:
-            with applied(sampler.pipe, schedule):
-                return sampler.sample(conditioning, jobs)
-
-        return run
-
-    measured = measure_interleaved(
-        {str(index): timed(schedule) for index, schedule in enumerate(schedules)},
-        repeats=_CALIBRATION_REPEATS,
-        warmup=1,
-        images=len(jobs),
-    )
-    return LatencyTable.fit(schedules, [measurement.median_s for measurement in measured.values()])

@@ -46,7 +46,9 @@ LAYERS: dict[str, tuple[str, str]] = {
     "execution.ray_pool": ("records", "ray"),
     "storage": ("schedule records", "numpy yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
-    "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
+    "run_threads": ("", "torch threadpoolctl"),
+    "run_latency": (BELOW_RUN, "numpy"),
+    "run_setup": (f"{BELOW_RUN} __init__ run_threads run_latency", "torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
     "run_history": (BELOW_RUN, ""),
@@ -54,7 +56,7 @@ LAYERS: dict[str, tuple[str, str]] = {
     "run_steady": (f"{BELOW_RUN} run_history", "numpy"),
     "run_selection": (f"{BELOW_RUN} run_setup run_history", "numpy"),
     "run": (
-        f"{BELOW_RUN} __init__ run_setup run_report run_history run_execution run_steady run_selection",
+        f"{BELOW_RUN} __init__ run_setup run_threads run_report run_history run_execution run_steady run_selection",
         "numpy",
     ),
     # The main path of an evaluation; it writes tables and pictures itself.
