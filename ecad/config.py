@@ -18,8 +18,11 @@ from ecad.models import find_model
 class SearchConfig:
     """All settings of a search. None means "the model's own", filled in by `resolved`.
 
-    Everything but `generations` and `device` decides what the search finds, so a run folder is only continued
-    with equal settings. `prompts_limit` and `heldout_limit` count prompts; `mutation_rate` is per gene.
+    Everything but `generations` and where it runs (`device`, `device_map`, `embedding_cache`) decides what the
+    search finds, so a run folder is only continued with equal settings. `prompts_limit`, `selection_limit` and
+    `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
+    schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene; `true_cfg_scale`
+    above 1 adds a second forward a step to FLUX.
     """
 
     model: str
@@ -31,17 +34,21 @@ class SearchConfig:
     quality: str | None = None
     prompts: str | None = None
     prompts_limit: int | None = None
+    selection_limit: int | None = None
     seeds_per_prompt: int = 1
     heldout_prompts: str | None = None
     heldout_limit: int | None = None
     heldout_seeds_per_prompt: int = 1
     steps: int | None = None
     guidance_scale: float | None = None
+    true_cfg_scale: float = 1.0
     height: int | None = None
     width: int | None = None
     batch_size: int | None = None
     dtype: str = "auto"
     device: str = "auto"
+    device_map: str | None = None
+    embedding_cache: bool = True
     crossover_points_fewest: int = 2
     crossover_points_most: int = 4
     crossover_probability: float = 0.9
@@ -54,18 +61,16 @@ class SearchConfig:
         recommended: dict[str, Any] = {
             "population": 24,
             "prompts_limit": 100,
+            "selection_limit": 0,
             "heldout_limit": 200,
             "batch_size": 8,
         }
-        if source.preset is not None:
-            preset = source.preset
-            recommended.update(preset.search)
-            recommended.update(
-                steps=preset.steps,
-                guidance_scale=preset.guidance_scale,
-                height=preset.height,
-                width=preset.width,
-            )
+        if source.template is not None:
+            template = source.template
+            recommended.update(template.search)
+            recommended.update(steps=template.steps, guidance_scale=template.guidance_scale)
+            if source.preset is not None or source.is_template_architecture:
+                recommended.update(height=template.height, width=template.width)
         recommended.setdefault("steps", 20)
         recommended.setdefault("guidance_scale", 4.5)
         for name, value in recommended.items():
@@ -93,8 +98,15 @@ class SearchConfig:
         return cls.from_mapping({**read_settings(path), **(overrides or {})}, origin=str(path))
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide what the search finds."""
-        return {name: value for name, value in asdict(self).items() if name not in ("generations", "device")}
+        """The settings that decide what the search finds.
+
+        One that was added after the first release is left out at its default: older run folders do not name it.
+        """
+        elsewhere = ("generations", "device", "device_map", "embedding_cache")
+        values = {name: value for name, value in asdict(self).items() if name not in elsewhere}
+        if values["true_cfg_scale"] == 1.0:
+            del values["true_cfg_scale"]
+        return values
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -117,6 +129,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
     "population": (4, 100_000),
     "seed": (0, 2**31 - 1),
     "prompts_limit": (1, 10**7),
+    "selection_limit": (0, 10**7),
     "heldout_limit": (1, 10**7),
     "seeds_per_prompt": (1, 10_000),
     "heldout_seeds_per_prompt": (1, 10_000),
@@ -129,13 +142,16 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
     "guidance_scale": (0.0, 1000.0),
+    "true_cfg_scale": (1.0, 1000.0),
     "crossover_probability": (0.0, 1.0),
     "mutation_rate": (0.0, 1.0),
 }
 _CHOICES = {
     "cost": ("macs", "latency"),
     "dtype": ("auto", "float32", "float16", "bfloat16"),
+    "device_map": ("balanced",),
 }
+_SWITCHES = ("embedding_cache",)
 _TEXTS = ("model", "quality", "prompts", "heldout_prompts", "device", "latency_table")
 _OPTIONAL = {field.name for field in fields(SearchConfig) if field.default is None}
 
@@ -171,6 +187,9 @@ def _wrong_values(values: Mapping[str, Any]) -> list[str]:
         elif name in _CHOICES:
             if value not in _CHOICES[name]:
                 mistakes.append(f"{name!r} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
+        elif name in _SWITCHES:
+            if not isinstance(value, bool):
+                mistakes.append(f"{name!r} must be true or false, not {value!r}")
         elif name in _TEXTS and not isinstance(value, str):
             mistakes.append(f"{name!r} must be text, not {value!r}")
     fewest, most = values.get("crossover_points_fewest", 2), values.get("crossover_points_most", 4)

@@ -21,6 +21,10 @@ class RunError(EcadError):
     """A run folder cannot be used as asked: another version, other settings, in use, or damaged."""
 
 
+class ScoreError(EcadError):
+    """A scorer gave no usable number: look at the image it names, or choose another metric."""
+
+
 class TransientEvaluationError(EcadError):
     """An evaluation failed for a reason that may pass (out of memory, lost worker): retry it."""
 

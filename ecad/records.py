@@ -43,6 +43,11 @@ class Evaluation:
     def is_finite(self) -> bool:
         return math.isfinite(self.cost) and math.isfinite(self.quality)
 
+    @property
+    def was_scored(self) -> bool:
+        """Whether images were made and scored, be it with numbers that are not finite."""
+        return self.failure is None or bool(self.scores)
+
     @classmethod
     def failed(cls, key: str, reason: str) -> Evaluation:
         """The evaluation of a candidate that could not be evaluated."""
@@ -66,7 +71,7 @@ class WorkerReport:
 class Progress:
     """What a display needs to know; sent after every evaluation and, while reporting, after every batch."""
 
-    phase: str  # "search" or "held-out"
+    phase: str  # "search", then "selection" and "held-out"
     generation: int
     generations: int
     evaluated: int  # of this generation's candidates
@@ -74,7 +79,7 @@ class Progress:
     evaluations: int  # in the log, earlier starts included
     points: list[tuple[float, float]]  # the front so far: (cost, quality), cheapest first
     hypervolume: float
-    images: tuple[int, int] = (0, 0)  # held-out images: done, total
+    images: tuple[int, int] = (0, 0)  # of the selection or the held-out prompts: done, total
     images_per_evaluation: int = 1
     workers: Sequence[WorkerReport] = ()
     failures: int = 0  # candidates in the log that could not be evaluated

@@ -7,19 +7,25 @@ continued by running the same loop again; what is in the log is not evaluated tw
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ecad.config import SearchConfig
-from ecad.errors import RunError
 from ecad.execution import ExecutionSettings, Executor
-from ecad.records import Candidate, Evaluation, Progress
-from ecad.run_history import History, Observer, make_candidate, objectives, search_progress
-from ecad.schedule import ScheduleShape, gene_groups
+from ecad.records import Progress, WorkerReport
+from ecad.run_history import (
+    History,
+    Observer,
+    evaluate_in_order,
+    make_candidate,
+    objectives,
+    search_progress,
+)
+from ecad.schedule import ScheduleShape, gene_layout
 from ecad.search import initial_genomes
 from ecad.storage import EvaluationLog, RunFolder, StatusFile
 
@@ -40,6 +46,7 @@ def search(
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.run_execution import executor_for
     from ecad.run_report import front_schedules, heldout_report
+    from ecad.run_selection import select
     from ecad.run_setup import prepare, same_threads_afterwards
     from ecad.run_steady import evolve_steadily
 
@@ -55,17 +62,26 @@ def search(
             observer(progress)
 
         loop = evolve_steadily if execution.asynchronous else evolve
-        with executor_for(run, execution, status.still_alive) as executor:
+        with executor_for(run, run.evaluator, execution, status.still_alive) as executor:
             history = loop(config, run.shape, executor, folder.log, observe)
-        front = front_schedules(run, history.candidates, folder.log)
+
+        def on_images(phase: str, done: int, total: int, workers: Sequence[WorkerReport] = ()) -> None:
+            last, counts = config.generations, (done, total)
+            observe(search_progress(config, history, folder.log, last, 0, workers, phase, counts))
+
+        candidates, evaluations = select(
+            run,
+            history.candidates,
+            folder,
+            lambda evaluator: executor_for(run, evaluator, execution, status.still_alive),
+            partial(on_images, "selection"),
+        )
+        front = front_schedules(run, candidates, evaluations)
         folder.write_front(front)
         folder.write_json("history.json", {"hypervolume": history.hypervolume})
-
-        def on_images(done: int, total: int) -> None:
-            observe(search_progress(config, history, folder.log, config.generations, 0, images=(done, total)))
-
         folder.write_json(
-            "report.json", heldout_report(run, front, history.hypervolume, folder.log, on_images)
+            "report.json",
+            heldout_report(run, front, history.hypervolume, folder.log, partial(on_images, "held-out")),
         )
         status.finish()
     return folder
@@ -82,7 +98,7 @@ def evolve(
     algorithm = GeneticSearch(
         initial_genomes(shape, config.population or 0, rng, config.mutation_rate),
         seed=config.seed,
-        groups=gene_groups(shape),
+        layout=gene_layout(shape),
         crossover_points=(config.crossover_points_fewest, config.crossover_points_most),
         crossover_probability=config.crossover_probability,
         mutation_rate=config.mutation_rate,
@@ -95,41 +111,16 @@ def evolve(
         candidates = [
             make_candidate(genome, shape, generation, index) for index, genome in enumerate(genomes)
         ]
-        for evaluated in _evaluate(candidates, executor, log):
-            if evaluated < len(candidates):  # the last one is reported below, with the new front
+        for candidate in evaluate_in_order(candidates, executor, log):
+            if candidate is not candidates[-1]:  # the last one is reported below, with the new front
+                evaluated = candidate.index + 1
                 observer(search_progress(config, history, log, generation, evaluated, executor.workers))
         evaluations = [log[candidate.key] for candidate in candidates]
         for evaluation in evaluations:
             history.front.add(evaluation.cost, evaluation.quality)
-        floor = history.front.useful_quality
-        algorithm.tell(np.array([objectives(evaluation, floor) for evaluation in evaluations]))
+        limits = history.limits
+        algorithm.tell(np.array([objectives(evaluation, limits) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)
         observer(search_progress(config, history, log, generation, len(candidates), executor.workers))
     return history
-
-
-def _evaluate(candidates: Sequence[Candidate], executor: Executor, log: EvaluationLog) -> Iterator[int]:
-    """Evaluate what is not in the log, and log it. Yields how many of the candidates are done, record by record.
-
-    The log is written in the order of the candidates, whatever finishes first: its content depends on nothing
-    but the settings. If all candidates of a generation fail, the fault is not theirs: the search stops, and
-    their failures are not logged.
-    """
-    # Different genomes may stand for the same schedule: it is evaluated once.
-    missing = {candidate.key: candidate for candidate in candidates if candidate.key not in log}
-    is_sound = any(log[each.key].failure is None for each in candidates if each.key in log)
-    waiting = deque(missing)
-    ready: dict[str, Evaluation] = {}
-    for candidate, evaluation in executor.run(missing.values()):
-        ready[candidate.key] = evaluation
-        is_sound = is_sound or evaluation.failure is None
-        while is_sound and waiting and waiting[0] in ready:
-            key = waiting.popleft()
-            log.append(missing[key], ready.pop(key))
-            yield missing[key].index + 1
-    if waiting:
-        raise RunError(
-            f"all {len(missing)} candidates of the generation failed ({ready[waiting[0]].failure}): mend that and "
-            "continue with --resume; earlier evaluations are in the log"
-        )

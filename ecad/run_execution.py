@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ecad.errors import ConfigError
+from ecad.evaluation.evaluator import ModelEvaluator
 from ecad.execution import ExecutionSettings, Executor, LocalExecutor
 from ecad.records import WorkerReport
 from ecad.run_setup import EvaluatorFactory, PreparedRun
@@ -21,12 +22,16 @@ _CPUS_BESIDE_A_GPU = 1.0
 @contextmanager
 def executor_for(
     run: PreparedRun,
+    evaluator: ModelEvaluator,
     settings: ExecutionSettings,
     on_tick: Callable[[Sequence[WorkerReport]], None] = lambda workers: None,
 ) -> Iterator[Executor]:
-    """The executor that the settings ask for; `on_tick` hears about the workers while they are waited for."""
+    """The executor that the settings ask for, with one of the run's evaluators.
+
+    `on_tick` hears about the workers while they are waited for.
+    """
     if not settings.uses_ray:
-        yield LocalExecutor(run.evaluator)
+        yield LocalExecutor(evaluator)
         return
     try:
         from ecad.execution.ray_pool import ray_workers
@@ -35,7 +40,7 @@ def executor_for(
     from ecad.execution.pool import WorkerPool
 
     device = run.model.device
-    if device.index is not None and run.config.device != "auto":
+    if run.config.device != "auto" and torch.device(run.config.device).index is not None:
         raise ConfigError(
             f"Ray gives each worker its GPU: use --device {device.type}, not {run.config.device}, with --workers"
         )
@@ -48,8 +53,9 @@ def executor_for(
         raise ConfigError(
             f"--gpus-per-worker {gpus:g} needs --device cuda, the run's device is {device.type}"
         )
-    factory = EvaluatorFactory(run.config, run.search_prompts, device.type, torch.get_num_threads())
-    cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(torch.get_num_threads())
+    threads = torch.get_num_threads()
+    factory = EvaluatorFactory(run.config, evaluator.prompts, evaluator.first_seed, device.type, threads)
+    cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(threads)
     workers = settings.workers or 0
     with (
         _parked(run.model.pipe, device),
@@ -62,14 +68,14 @@ def executor_for(
         def tick() -> None:
             on_tick(pool.workers)
 
-        pool = WorkerPool(transport, run.evaluator, unit_timeout_s=settings.unit_timeout_s, on_tick=tick)
+        pool = WorkerPool(transport, evaluator, unit_timeout_s=settings.unit_timeout_s, on_tick=tick)
         yield pool
 
 
 @contextmanager
 def _parked(pipe: Any, device: torch.device) -> Iterator[None]:
     """Take the driver's own model off the GPU, whose memory the workers need, and bring it back for the report."""
-    if device.type != "cuda":
+    if device.type != "cuda" or getattr(pipe, "hf_device_map", None):  # one that is spread cannot be moved
         yield
         return
     # Module by module: the pipeline's own `to` warns that half precision does not run on a CPU, which it need not.

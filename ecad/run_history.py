@@ -1,15 +1,18 @@
-"""What a search knows about itself, and its small steps: candidates, objectives, progress."""
+"""What a search knows about itself, and its small steps: candidates, their evaluation, objectives, progress."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ecad.config import SearchConfig
+from ecad.errors import RunError
+from ecad.execution import Executor
 from ecad.records import Candidate, Evaluation, Progress, WorkerReport
-from ecad.schedule import BoolArray, ScheduleShape, from_genome, genome_to_hex
-from ecad.search.front import FrontTracker
+from ecad.schedule import BoolArray, ScheduleShape, effective, from_genome, genome_to_hex
+from ecad.search.front import AIMED_SHARES, FrontTracker
 from ecad.storage import EvaluationLog
 
 Observer = Callable[[Progress], None]
@@ -23,22 +26,60 @@ class History:
     hypervolume: list[float] = field(default_factory=list)  # after each generation
     front: FrontTracker = field(default_factory=FrontTracker)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The qualities between which the search tells schedules apart."""
+        return self.front.quality_at(AIMED_SHARES[0]), self.front.quality_at(AIMED_SHARES[1])
+
 
 def make_candidate(genome: BoolArray, shape: ScheduleShape, generation: int, index: int) -> Candidate:
-    """The candidate that a genome, shape (genes,), stands for."""
-    schedule = from_genome(genome, shape)
+    """The candidate that a genome, shape (genes,), stands for; its schedule is without dead compute."""
+    schedule = effective(from_genome(genome, shape))
     return Candidate(schedule.digest(), schedule, genome_to_hex(genome), generation, index)
 
 
-def objectives(evaluation: Evaluation, floor: float) -> tuple[float, float]:
+def evaluate_in_order(
+    candidates: Sequence[Candidate], executor: Executor, log: EvaluationLog
+) -> Iterator[Candidate]:
+    """Evaluate the candidates that are not in the log, and log them. Yields each one after it was logged.
+
+    The log is written in the order of the candidates, whatever finishes first: its content depends on nothing
+    but the settings. If none of them can be scored, the fault is not theirs: RunError, and nothing is logged.
+    """
+    missing: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.key not in log:
+            # Equal schedules (after dead compute is left out) are evaluated once, as the first of them.
+            missing.setdefault(candidate.key, candidate)
+    waiting = deque(missing.values())
+    is_sound = any(log[each.key].was_scored for each in candidates if each.key in log)
+    ready: dict[str, Evaluation] = {}
+    for candidate, evaluation in executor.run(missing.values()):
+        ready[candidate.key] = evaluation
+        is_sound = is_sound or evaluation.was_scored
+        while is_sound and waiting and waiting[0].key in ready:
+            first = waiting.popleft()
+            log.append(first, ready.pop(first.key))
+            yield first
+    if waiting:
+        reason = ready[waiting[0].key].failure
+        raise RunError(
+            f"all {len(missing)} candidates to evaluate failed ({reason}): mend that and continue with --resume; "
+            "earlier evaluations are in the log"
+        )
+
+
+def objectives(evaluation: Evaluation, limits: tuple[float, float]) -> tuple[float, float]:
     """Both to be minimised; not finite for a failed evaluation, which every other one then dominates.
 
     The logarithm spreads the population evenly over speedups (dominance is the same). All that is below the
-    floor counts as equally bad: otherwise most of the population would crowd where the images are ruined.
+    lower limit counts as equally bad, and all above the upper one as equally good: otherwise most of the
+    population would crowd where the images are ruined, or where nothing is lost and luck decides.
     """
     if not evaluation.is_finite:
         return math.nan, math.nan
-    return math.log(max(evaluation.cost, 1e-9)), -max(evaluation.quality, floor)
+    quality = min(max(evaluation.quality, limits[0]), limits[1])
+    return math.log(max(evaluation.cost, 1e-9)), -quality
 
 
 def search_progress(
@@ -48,11 +89,12 @@ def search_progress(
     generation: int,
     evaluated: int,
     workers: Sequence[WorkerReport] = (),
+    phase: str = "search",
     images: tuple[int, int] = (0, 0),
 ) -> Progress:
-    """The state of a search for a display; with `images` (done, total) that of its held-out report."""
+    """The state of a search for a display; in the later phases with `images` (done, total)."""
     return Progress(
-        phase="held-out" if images[1] else "search",
+        phase=phase,
         generation=generation,
         generations=config.generations,
         evaluated=evaluated,

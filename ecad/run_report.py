@@ -8,47 +8,44 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-import numpy as np
-
 import ecad
 from ecad.evaluation.comparison import Contender, Outcome, compare
-from ecad.evaluation.cost import schedule_macs, speedup_macs, uncached_macs
-from ecad.evaluation.statistics import mean_interval, paired_interval
-from ecad.records import Candidate
-from ecad.run_comparisons import LEVELS, comparisons, hypervolumes
+from ecad.evaluation.rows import cost_numbers, quality_numbers
+from ecad.records import Candidate, Evaluation
+from ecad.run_comparisons import comparisons, hypervolumes
 from ecad.run_setup import HELDOUT_FIRST_SEED, PreparedRun, environment
-from ecad.schedule import Schedule, heuristic
+from ecad.schedule import Schedule
 from ecad.search import nondominated
-from ecad.search.front import FrontTracker
+from ecad.search.front import USEFUL_SHARE, FrontTracker
 from ecad.search.seeding import baseline_heuristics
 from ecad.storage import EvaluationLog
 from ecad.storage.run_folder import REPORT_FORMAT
 
 # Neighbours on the front are at least this far apart in cost: closer ones are the same choice to a user.
-_COST_RATIO = 0.97
+_COST_RATIO = 0.95
 
 
 def front_schedules(
-    run: PreparedRun, candidates: Sequence[Candidate], log: EvaluationLog
+    run: PreparedRun, candidates: Sequence[Candidate], evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Schedule]:
     """File stem -> schedule, best quality first, thinned out to distinct costs and without those of no use.
 
-    Content depends on nothing but the settings and the results.
+    `evaluations` has all candidates' by key. Content depends on nothing but the settings and the results.
     """
-    evaluations = [log[candidate.key] for candidate in candidates]
-    front = nondominated([item.cost for item in evaluations], [item.quality for item in evaluations])
+    results = [evaluations[candidate.key] for candidate in candidates]
     tracker = FrontTracker()
-    for item in evaluations:
+    for item in results:
         tracker.add(item.cost, item.quality)
     kept: list[int] = []
-    for index in reversed(front):
-        if evaluations[index].quality < tracker.useful_quality:
+    for index in reversed(nondominated([item.cost for item in results], [item.quality for item in results])):
+        # After a selection, those of no use are no candidates any more.
+        if run.selection_evaluator is None and results[index].quality < tracker.quality_at(USEFUL_SHARE):
             break
-        if not kept or evaluations[index].cost <= _COST_RATIO * evaluations[kept[-1]].cost:
+        if not kept or results[index].cost <= _COST_RATIO * results[kept[-1]].cost:
             kept.append(index)
     schedules = {}
     for rank, index in enumerate(kept, start=1):
-        candidate, evaluation = candidates[index], evaluations[index]
+        candidate, evaluation = candidates[index], results[index]
         speedup = 1.0 / evaluation.cost
         schedules[f"{rank:02d}-{speedup:.2f}x"] = candidate.schedule.replace(
             name=f"{run.model.source.name}-{speedup:.2f}x",
@@ -84,7 +81,7 @@ def heldout_report(
     outcomes = compare(
         _contenders(run, front),
         run.sampler,
-        run.scorer,
+        [run.scorer],
         run.heldout_prompts,
         seeds_per_prompt=config.heldout_seeds_per_prompt,
         first_seed=HELDOUT_FIRST_SEED,
@@ -144,52 +141,28 @@ def _contenders(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Contend
 
 
 def _heuristics(run: PreparedRun) -> list[Schedule]:
-    """The known heuristics and, for every level, the evenly spaced step mask that just reaches it.
-
-    Without the latter the best heuristic at a level would often be one that is far beyond it.
-    """
-    schedules = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
-    steps = run.shape.steps
-    for level in LEVELS:
-        for count in range(steps - 1, 0, -1):
-            even = sorted({round(index * steps / count) for index in range(count)})
-            mask = heuristic("mask:" + ",".join(map(str, even)), run.shape)
-            if speedup_macs(mask, run.workload) >= level:
-                if mask not in schedules:
-                    schedules.append(mask)
-                break
-    return schedules
+    return [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
 
 
 def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> dict[str, Any]:
     contender = outcome.contender
-    per_prompt = run.config.heldout_seeds_per_prompt
-    if contender.schedule is not None:
-        macs = schedule_macs(contender.schedule, run.workload)
-    else:
-        macs = uncached_macs(contender.steps, run.workload)
-    quality = mean_interval(outcome.scores, per_prompt)
-    difference = paired_interval(outcome.scores, uncached.scores, per_prompt)
-    ratios = uncached.seconds_per_image / outcome.seconds_per_image
+    costs = cost_numbers(outcome, uncached, run.workload)
     table = run.latency_table
     return {
         "name": contender.name,
         "kind": contender.kind,
         "steps": contender.steps,
-        "macs": macs,
-        "speedup_macs": uncached_macs(run.shape.steps, run.workload) / macs,
-        "latency_s": float(np.median(outcome.seconds_per_image)),
+        "macs": costs["macs"],
+        "speedup_macs": costs["speedup_macs"],
+        "latency_s": costs["latency_s"],
         "latency_s_predicted": (
             table.predict(contender.schedule)
             if table is not None and contender.schedule is not None
             else None
         ),
-        "speedup_latency": float(np.median(ratios)),
-        "speedup_latency_range": [float(ratios.min()), float(ratios.max())],
-        "quality": quality.mean,
-        "quality_interval": [quality.low, quality.high],
-        "difference": difference.mean,
-        "difference_interval": [difference.low, difference.high],
+        "speedup_latency": costs["speedup_latency"],
+        "speedup_latency_range": costs["speedup_latency_range"],
+        **quality_numbers(outcome.scores, uncached.scores, run.config.heldout_seeds_per_prompt),
     }
 
 
@@ -207,6 +180,8 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
 def _run_id(run: PreparedRun) -> str:
     """A short name of the run that depends on its settings and prompts only, not on folder or time."""
     identity = {**run.config.identity(), "prompts_sha256": run.search_prompts.sha256}
+    if run.selection_prompts is not None:
+        identity["selection_sha256"] = run.selection_prompts.sha256
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 

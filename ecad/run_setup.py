@@ -19,12 +19,12 @@ import ecad
 from ecad.config import SearchConfig
 from ecad.errors import ConfigError, RunError
 from ecad.evaluation.cost import Workload, workload_for
-from ecad.evaluation.evaluator import ModelEvaluator, Scorer
+from ecad.evaluation.evaluator import ModelEvaluator
 from ecad.evaluation.latency import LatencyTable, calibration_schedules, measure_interleaved
-from ecad.evaluation.loading import LoadedModel, choose_device, choose_dtype, load_model, settings_for
+from ecad.evaluation.loading import LoadedModel, choose_device, dtype_of, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
-from ecad.evaluation.scorers import make_scorer
+from ecad.evaluation.scorers import Scorer, as_quality, make_scorer
 from ecad.execution import ExecutionSettings
 from ecad.models import find_model
 from ecad.schedule import Schedule, ScheduleShape
@@ -50,12 +50,15 @@ class PreparedRun:
     heldout_prompts: PromptSet
     evaluator: ModelEvaluator
     latency_table: LatencyTable | None
+    selection_prompts: PromptSet | None = None
+    selection_evaluator: ModelEvaluator | None = None
 
 
 def check_folder(
     folder: RunFolder,
     config: SearchConfig,
     search_prompts: PromptSet,
+    selection_prompts: PromptSet | None,
     heldout_prompts: PromptSet,
     extend: bool,
     execution: ExecutionSettings,
@@ -67,7 +70,11 @@ def check_folder(
     threads of each process are part of the numerics, because sums may depend on them: a run keeps its number.
     """
     device = choose_device(config.device)
-    numerics: dict[str, Any] = {"device": device.type, "dtype": str(choose_dtype(config.dtype, device))}
+    source = find_model(config.model)
+    numerics: dict[str, Any] = {
+        "device": device.type,
+        "dtype": str(dtype_of(source, config.dtype, device)),
+    }
     known = folder.read_config() if folder.is_started else {}
     if device.type == "cpu":
         earlier = (known.get("numerics") or {}).get("threads")
@@ -77,11 +84,12 @@ def check_folder(
             known["numerics"] = {**(known.get("numerics") or {}), "threads": numerics["threads"]}
     content = {
         "settings": {**config.identity(), "generations": config.generations},
-        "model": find_model(config.model).name,
+        "model": source.name,
         "numerics": numerics,
         **({"asynchronous": True} if execution.asynchronous else {}),
         "prompts": {
             "search": _describe_prompts(search_prompts),
+            **({} if selection_prompts is None else {"selection": _describe_prompts(selection_prompts)}),
             "heldout": _describe_prompts(heldout_prompts),
         },
     }
@@ -123,43 +131,64 @@ def prepare(
     threads is set in torch.
     """
     execution = execution or ExecutionSettings()
-    search_prompts, heldout_prompts = _load_prompt_sets(config)
-    content = check_folder(folder, config, search_prompts, heldout_prompts, extend, execution)
+    search_prompts, selection_prompts, heldout_prompts = _load_prompt_sets(config)
+    content = check_folder(
+        folder, config, search_prompts, selection_prompts, heldout_prompts, extend, execution
+    )
     if "threads" in content["numerics"]:
         torch.set_num_threads(content["numerics"]["threads"])
-    scorer = make_scorer(config.quality or "")
-    model = load_model(config.model, config.device, config.dtype)
+    scorer = as_quality(make_scorer(config.quality or "", config.device), config.device)
+    model = _load_model(config, config.device)
     settings = settings_for(model.source, config)
     shape = ScheduleShape(
         model.spec.family, settings.steps, model.spec.block_counts(model.source.transformer_config or {})
     )
-    workload = workload_for(
-        model.source,
-        height=settings.height,
-        width=settings.width,
-        guidance=settings.guidance_scale > 1.0,
-        text_tokens=settings.max_sequence_length,
-    )
-    for prompts in (search_prompts, heldout_prompts):
-        scorer.check(prompts.prompts, settings.height, settings.width)
     sampler = make_sampler(model, settings)
+    workload = _workload(model, sampler)
+    for prompts in (search_prompts, selection_prompts, heldout_prompts):
+        if prompts is not None:
+            scorer.check(prompts.prompts, settings.height, settings.width)
     folder.write_config(content)
     folder.write_json("environment.json", environment(model))
     batch_size = config.batch_size or 1
     table = _latency_table(folder, config, sampler, search_prompts, shape)
-    evaluator = ModelEvaluator(
+
+    def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
+        return ModelEvaluator(
+            sampler,
+            scorer,
+            prompts,
+            workload,
+            seeds_per_prompt=config.seeds_per_prompt,
+            first_seed=first_seed,
+            batch_size=batch_size,
+            latency_table=table,
+            cost=config.cost,
+        )
+
+    evaluator = evaluator_on(search_prompts, 0)
+    # Seeds go on where those of the search end, as if all prompts had been searched on.
+    selection_evaluator = (
+        None
+        if selection_prompts is None
+        else evaluator_on(selection_prompts, evaluator.images_per_evaluation)
+    )
+    # The report's prompts are encoded now, so that the search has the text encoders' memory for images.
+    sampler.encode(heldout_prompts.prompts, batch_size)
+    model.free_text_encoders()
+    return PreparedRun(
+        config,
+        model,
+        shape,
+        workload,
         sampler,
         scorer,
         search_prompts,
-        workload,
-        seeds_per_prompt=config.seeds_per_prompt,
-        first_seed=0,
-        batch_size=batch_size,
-        latency_table=table,
-        cost=config.cost,
-    )
-    return PreparedRun(
-        config, model, shape, workload, sampler, scorer, search_prompts, heldout_prompts, evaluator, table
+        heldout_prompts,
+        evaluator,
+        table,
+        selection_prompts,
+        selection_evaluator,
     )
 
 
@@ -173,30 +202,49 @@ class EvaluatorFactory:
 
     config: SearchConfig  # resolved
     prompts: PromptSet
+    first_seed: int
     device: str
     threads: int
 
     def __call__(self) -> ModelEvaluator:
         config = self.config
         torch.set_num_threads(self.threads)
-        model = load_model(config.model, self.device, config.dtype)
-        settings = settings_for(model.source, config)
-        workload = workload_for(
-            model.source,
-            height=settings.height,
-            width=settings.width,
-            guidance=settings.guidance_scale > 1.0,
-            text_tokens=settings.max_sequence_length,
-        )
-        return ModelEvaluator(
-            make_sampler(model, settings),
-            make_scorer(config.quality or ""),
+        scorer = as_quality(make_scorer(config.quality or "", self.device), self.device)
+        model = _load_model(config, self.device)
+        sampler = make_sampler(model, settings_for(model.source, config))
+        evaluator = ModelEvaluator(
+            sampler,
+            scorer,
             self.prompts,
-            workload,
+            _workload(model, sampler),
             seeds_per_prompt=config.seeds_per_prompt,
-            first_seed=0,
+            first_seed=self.first_seed,
             batch_size=config.batch_size or 1,
         )
+        model.free_text_encoders()
+        return evaluator
+
+
+def _load_model(config: SearchConfig, device: str) -> LoadedModel:
+    return load_model(
+        config.model,
+        device,
+        config.dtype,
+        device_map=config.device_map,
+        embedding_cache=config.embedding_cache,
+    )
+
+
+def _workload(model: LoadedModel, sampler: Sampler) -> Workload:
+    settings = sampler.settings
+    return workload_for(
+        model.source,
+        height=settings.height,
+        width=settings.width,
+        guidance=sampler.has_guidance_rows,
+        true_guidance=sampler.has_guidance_rows,
+        text_tokens=settings.max_sequence_length,
+    )
 
 
 def environment(model: LoadedModel) -> dict[str, Any]:
@@ -227,11 +275,14 @@ def _processor_name() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet]:
-    search_prompts = load_prompts(config.prompts or "", config.prompts_limit)
+def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet | None, PromptSet]:
+    """For the search, for the selection of its front (None: no selection), and for the report."""
+    searched, selected = config.prompts_limit or 0, config.selection_limit or 0
+    prompts = load_prompts(config.prompts or "", searched + selected)
     heldout_prompts = load_prompts(config.heldout_prompts or "", config.heldout_limit)
-    check_disjoint(search_prompts, heldout_prompts)
-    return search_prompts, heldout_prompts
+    check_disjoint(prompts, heldout_prompts)
+    selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
+    return prompts.part(0, searched), selection_prompts, heldout_prompts
 
 
 def _describe_prompts(prompts: PromptSet) -> dict[str, Any]:
@@ -268,7 +319,7 @@ def _latency_table(
     measured_on = {
         "shape": shape.describe(),
         "size": f"{settings.height} x {settings.width}",
-        "guidance": settings.guidance_scale > 1.0,
+        "guidance": sampler.has_guidance_rows,
         "batch_size": config.batch_size,
     }
     if stored is not None and stored.get("measured_on") != measured_on:

@@ -15,7 +15,7 @@ from ecad.errors import RunError
 from ecad.execution import Executor
 from ecad.records import Candidate
 from ecad.run_history import History, Observer, make_candidate, objectives, search_progress
-from ecad.schedule import ScheduleShape, gene_groups, genome_from_hex, genome_length
+from ecad.schedule import ScheduleShape, gene_layout, genome_from_hex, genome_length
 from ecad.search import initial_genomes
 from ecad.storage import EvaluationLog
 
@@ -36,7 +36,7 @@ def evolve_steadily(
         initial_genomes(shape, population, initial_rng, config.mutation_rate),
         # Another stream after a resume: else the first questions of the earlier start would be asked again.
         rng=np.random.default_rng([config.seed, 2, len(log)]),
-        groups=gene_groups(shape),
+        layout=gene_layout(shape),
         crossover_points=(config.crossover_points_fewest, config.crossover_points_most),
         crossover_probability=config.crossover_probability,
         mutation_rate=config.mutation_rate,
@@ -48,7 +48,7 @@ def evolve_steadily(
         evaluation = log[candidate.key]
         history.front.add(evaluation.cost, evaluation.quality)
         genome = genome_from_hex(candidate.genome, genome_length(shape))
-        algorithm.tell(genome, objectives(evaluation, history.front.useful_quality))
+        algorithm.tell(genome, objectives(evaluation, history.limits))
         history.candidates.append(candidate)
         if len(history.candidates) % population == 0:
             history.hypervolume.append(history.front.hypervolume)
@@ -69,9 +69,9 @@ def evolve_steadily(
                 yield candidate
 
     failures_before_any_success = []
-    is_sound = any(evaluation.failure is None for evaluation in log)
+    is_sound = any(evaluation.was_scored for evaluation in log)
     for candidate, evaluation in executor.run(candidates()):
-        is_sound = is_sound or evaluation.failure is None
+        is_sound = is_sound or evaluation.was_scored
         failures_before_any_success.append((candidate, evaluation))
         if not is_sound:
             if len(failures_before_any_success) >= population:

@@ -32,12 +32,19 @@ LAYERS: dict[str, tuple[str, str]] = {
     "caching": ("models schedule", "numpy torch diffusers"),
     "evaluation": (
         "models schedule records config caching",
-        "numpy PIL torch diffusers transformers",
+        "numpy PIL torch diffusers transformers safetensors",
     ),
+    # Packages that only some metrics need are imported inside functions.
+    "evaluation.scorers": (
+        "models schedule records config caching",
+        "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
+    ),
+    # Runs in another environment, which has neither ecad nor its packages.
+    "evaluation.scorers.image_reward_worker": ("", "PIL ImageReward"),
     "search": ("schedule records", "numpy pymoo"),
     "execution": ("records", ""),
     "execution.ray_pool": ("records", "ray"),
-    "storage": ("schedule records", "yaml filelock"),
+    "storage": ("schedule records", "numpy yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
     "run_setup": (f"{BELOW_RUN} __init__", "numpy torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
@@ -45,9 +52,22 @@ LAYERS: dict[str, tuple[str, str]] = {
     "run_history": (BELOW_RUN, ""),
     "run_execution": (f"{BELOW_RUN} run_setup", "torch"),
     "run_steady": (f"{BELOW_RUN} run_history", "numpy"),
-    "run": (f"{BELOW_RUN} __init__ run_setup run_report run_history run_execution run_steady", "numpy"),
+    "run_selection": (f"{BELOW_RUN} run_setup run_history", "numpy"),
+    "run": (
+        f"{BELOW_RUN} __init__ run_setup run_report run_history run_execution run_steady run_selection",
+        "numpy",
+    ),
+    # The main path of an evaluation; it writes tables and pictures itself.
+    "evaluate_settings": (f"{BELOW_RUN} run_setup", ""),
+    "evaluate_contenders": (BELOW_RUN, ""),
+    "evaluate_setup": (f"{BELOW_RUN} run_setup evaluate_settings evaluate_contenders", ""),
+    "evaluate_results": (f"{BELOW_RUN} evaluate_setup", ""),
+    "evaluate": (f"{BELOW_RUN} evaluate_settings evaluate_setup evaluate_results report", "numpy"),
     "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
-    "cli": (f"{BELOW_RUN} __init__ run_setup run_report run report", "rich typer yaml"),
+    "cli": (
+        f"{BELOW_RUN} __init__ run_setup run_report run evaluate_settings evaluate report",
+        "rich typer yaml",
+    ),
 }
 FOR_EVERYBODY = "errors resources __version__"
 

@@ -116,15 +116,19 @@ def _toy_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Contrast:
         name = "contrast"
+        higher_is_better = True
+        needs_reference = False
 
-        def __call__(self, prompts: Sequence[str], images: np.ndarray) -> np.ndarray:
+        def __call__(
+            self, prompts: Sequence[str], images: np.ndarray, references: np.ndarray | None = None
+        ) -> np.ndarray:
             return images.reshape(len(images), -1).std(axis=1) / 255.0
 
         def check(self, prompts: Sequence[str], height: int, width: int) -> None:
             if "unjudgeable" in " ".join(prompts):
                 raise ConfigError("cannot judge this")
 
-    monkeypatch.setattr("ecad.run_setup.make_scorer", lambda name: Contrast())
+    monkeypatch.setattr("ecad.run_setup.make_scorer", lambda name, device: Contrast())
 
 
 def reproducible_files(folder: Path) -> dict[str, bytes]:
@@ -247,3 +251,70 @@ def test_searching_by_latency(settings: dict[str, Any], tmp_path: Path) -> None:
         search(SearchConfig.from_mapping({**given, "height": 32}), tmp_path / "larger")
     logs = [(tmp_path / name / "evaluations.jsonl").read_bytes() for name in ("run", "given")]
     assert logs[0] == logs[1]
+
+
+def test_objectives_are_cut_off_where_differences_mean_nothing() -> None:
+    """Ruined images count as equally bad, lossless ones as equally good; a failed evaluation counts as failed."""
+    from ecad.records import Evaluation
+    from ecad.run_history import objectives
+
+    def quality_seen(quality: float) -> float:
+        evaluation = Evaluation(key="k", cost=0.5, quality=quality, scores=(quality,), macs=1, latency_s=None)
+        return -objectives(evaluation, (0.4, 0.9))[1]
+
+    assert [quality_seen(value) for value in (0.1, 0.4, 0.7, 0.9, 0.95)] == [0.4, 0.4, 0.7, 0.9, 0.9]
+    assert np.isnan(quality_seen(float("nan")))
+    assert np.isnan(quality_seen(float("inf")))
+
+
+def test_selection_on_more_prompts(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The front is chosen by the scores on all prompts; stopped in the selection, a run continues to the same."""
+    prompts = tmp_path / "search.txt"
+    prompts.write_text(
+        "".join(f"a large red circle on a {name} background\n" for name in ("gray", "white", "blue"))
+    )
+    config = SearchConfig.from_mapping(
+        {**settings, "prompts": str(prompts), "prompts_limit": 1, "selection_limit": 2}
+    )
+    phases: list[str] = []
+    search(config, tmp_path / "whole", lambda progress: phases.append(progress.phase))
+    assert list(dict.fromkeys(phases)) == ["search", "selection", "held-out"]
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "selection.jsonl").read_text().splitlines()]
+    selected = {line["key"]: line["scores"] for line in lines if "key" in line}
+    for schedule in RunFolder.existing(tmp_path / "whole").read_front().values():
+        assert len(selected[schedule.digest()]) == 4  # two prompts, two seeds
+        assert schedule.provenance["search"]["images"] == 6
+    assert len({tuple(scores) for scores in selected.values()}) == len(selected)
+
+    def stop(progress: Any) -> None:
+        if progress.phase == "selection" and progress.images[0] > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(config, tmp_path / "stopped", stop)
+    assert not (tmp_path / "stopped" / "front").exists()
+    search(config, tmp_path / "stopped")
+    assert reproducible_files(tmp_path / "stopped") == reproducible_files(tmp_path / "whole")
+    name = "selection.jsonl"
+    assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_selection_prompts_go_on_with_the_seeds_of_the_search(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Search and selection together make the images that a search on all prompts would make."""
+    from ecad.run_setup import prepare
+
+    prompts = tmp_path / "search.txt"
+    prompts.write_text(
+        "".join(f"a large red circle on a {name} background\n" for name in ("gray", "white", "blue"))
+    )
+
+    def scores(limit: int, selection: int) -> list[float]:
+        values = {**settings, "prompts": str(prompts), "prompts_limit": limit, "selection_limit": selection}
+        with RunFolder(tmp_path / f"{limit}-{selection}") as folder:
+            run = prepare(folder, SearchConfig.from_mapping(values).resolved(), False)
+            parts = [run.evaluator, *([run.selection_evaluator] if run.selection_evaluator else [])]
+            return [float(score) for part in parts for score in part.scores(None)]
+
+    assert scores(1, 2) == scores(3, 0)

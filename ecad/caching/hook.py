@@ -19,13 +19,16 @@ class ComponentHook(ModelHook):
         super().__init__()
         self._state = state
         self._key = key
+        self.installed_forward: Any = None  # the module's forward with this hook in it
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return self._state.run(self._key, self.fn_ref.original_forward, args, kwargs)
 
 
 def add_component_hook(module: nn.Module, state: CacheState, key: Key) -> None:
-    HookRegistry.check_if_exists_or_initialize(module).register_hook(ComponentHook(state, key), HOOK_NAME)
+    hook = ComponentHook(state, key)
+    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
+    hook.installed_forward = module.forward
 
 
 def remove_component_hook(module: nn.Module) -> None:
@@ -33,11 +36,29 @@ def remove_component_hook(module: nn.Module) -> None:
     registry = getattr(module, "_diffusers_hook", None)
     if registry is None or registry.get_hook(HOOK_NAME) is None:
         return
+    hook = registry.get_hook(HOOK_NAME)
+    outermost = module.__dict__.get("forward")
     registry.remove_hook(HOOK_NAME, recurse=False)
     if not registry.hooks:
         del module._diffusers_hook
+        if outermost is not hook.installed_forward:
+            _keep_what_others_did(module, outermost, hook.installed_forward)
         # The registry puts the original bound method back as an instance attribute; without one, the class's
         # own method serves, as before. Anything else there (an offload wrapper) is not ours and stays.
         forward = module.__dict__.get("forward")
         if getattr(forward, "__func__", None) is type(module).forward:
             del module.__dict__["forward"]
+
+
+def _keep_what_others_did(module: nn.Module, outermost: Any, ours: Any) -> None:
+    """Undo the registry's reset of `forward` where a wrapper was put round ours, or ours was taken off, meanwhile.
+
+    Accelerate's sequential offloading does both: its wrapper calls `module._old_forward`, which was ours and is
+    now what we had wrapped. A wrapper that holds on to ours still works: it runs the component, as nothing is
+    applied any more.
+    """
+    wrapped_by_us = module.__dict__.pop("forward")
+    if outermost is not None:
+        module.__dict__["forward"] = outermost
+    if module.__dict__.get("_old_forward") is ours:
+        module._old_forward = wrapped_by_us

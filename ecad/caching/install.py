@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +10,19 @@ from typing import Any
 
 from torch import nn
 
+from ecad.caching.checks import check_model
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
-from ecad.caching.hook import HOOK_NAME, add_component_hook, remove_component_hook
+from ecad.caching.context import CacheContextWatch
+from ecad.caching.hook import add_component_hook, remove_component_hook
 from ecad.caching.state import CacheState, Key
+from ecad.caching.transfer import note_of_transfer
 from ecad.errors import ModelError, ScheduleError
-from ecad.models import ModelSpec, family_of_transformer
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
 
+FOLLOW_CALL = "resample"  # a value of `steps`
+
+_LOGGER = logging.getLogger("ecad")
 _ATTRIBUTE = "_ecad_applied"  # on the transformer, while a schedule is applied
 
 
@@ -27,7 +33,8 @@ class AppliedSchedule:
         self._transformer = transformer
         self._state = state
         self._modules: list[nn.Module] = []
-        self._pre_hook: Any = None
+        self._context = CacheContextWatch(transformer)
+        self._forward_hooks: list[Any] = []  # torch's handles
 
     @property
     def schedule(self) -> Schedule:
@@ -54,9 +61,10 @@ class AppliedSchedule:
 
     def remove(self) -> None:
         """Restore the untouched model. Calling it again does nothing."""
-        if self._pre_hook is not None:
-            self._pre_hook.remove()
-            self._pre_hook = None
+        for handle in self._forward_hooks:
+            handle.remove()
+        self._forward_hooks.clear()
+        self._context.remove()
         for module in self._modules:
             remove_component_hook(module)
         self._modules.clear()
@@ -69,37 +77,88 @@ class AppliedSchedule:
             for key, module in components.items():
                 self._modules.append(module)
                 add_component_hook(module, self._state, key)
-            # A torch pre-hook and not a replaced forward: offloading tools replace and restore the transformer's
-            # forward in their own order, and a pre-hook is indifferent to that.
-            self._pre_hook = self._transformer.register_forward_pre_hook(self._on_forward)
+            # Torch's hooks and not a replaced forward: offloading tools replace and restore the transformer's
+            # forward in their own order, and these hooks are indifferent to that.
+            self._forward_hooks += [
+                self._transformer.register_forward_pre_hook(self._before_forward),
+                self._transformer.register_forward_hook(self._after_forward),
+            ]
+            self._context.install()
             self._transformer.__dict__[_ATTRIBUTE] = self
             _forget_cached_registries(self._transformer)
         except BaseException:
             self.remove()
             raise
 
-    def _on_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._state.begin_forward()
+    def _before_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._state.begin_forward(self._context.current)
+
+    def _after_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._state.end_forward()
 
 
-def apply(target: Any, schedule: Schedule | str | os.PathLike[str]) -> AppliedSchedule:
+def apply(
+    target: Any, schedule: Schedule | str | os.PathLike[str], *, steps: int | str | None = None
+) -> AppliedSchedule:
     """Make a diffusers pipeline (or a bare transformer) follow a schedule from its next call on.
 
-    `schedule` is a `Schedule`, a YAML file, or the name of one that ships with ecad ("pixart-mini/fast").
-    Raises ScheduleError if it does not fit the model, or if a schedule or another cache is already installed;
-    the model is then untouched. The number of steps is checked when the pipeline is called, before any step.
+    `schedule` is a `Schedule`, a file (YAML of ecad, JSON of the official implementation), or the name of one that
+    ships with ecad ("pixart-mini/fast").
+
+    Every pipeline of the model's transformer class will do (text-to-image, image-to-image, inpainting, ...).
+    `num_inference_steps` of a call must be the schedule's. Image-to-image with `strength` runs only the last
+    steps of them: it enters the schedule at its own first step k, recomputes everything there, since nothing is
+    stored yet, and follows rows k + 1, k + 2, ... as they are. Where a pipeline runs the transformer twice a step
+    (FLUX with `true_cfg_scale`), each of the two passes keeps outputs of its own: twice the memory.
+
+    Values that nobody would read are not computed (see `ecad.schedule.effective`). LoRA adapters, IP-Adapters,
+    fused projections, quantised layers and offloading may be there before or come after; a component is called
+    or not called as a whole, whatever is inside. A transformer without a pipeline counts its forwards: call
+    `reset()` on the result between images.
+
+    `steps` is for calls with another number of steps than the schedule's: a number resamples the schedule to it at
+    once (`Schedule.resample`), "resample" does so for whatever number each call has. Without it such a call is
+    refused. A schedule that was learnt on another model of the same blocks is applied, and a note logged (logger
+    "ecad", level INFO): its quality there is not known, as it is not after resampling.
+
+    Raises ScheduleError if the schedule does not fit the model, or if a schedule or another cache is already
+    installed, and ModelError if the model is compiled or its class unknown; the model is then untouched. What
+    can be known only when the pipeline is called (its number of steps) is checked there, before any step.
     """
     if not isinstance(schedule, Schedule):
         schedule = load_schedule(schedule)
+    follows_call = steps == FOLLOW_CALL
+    if isinstance(steps, str) and not follows_call:
+        raise ScheduleError(f"steps must be a number of steps or {FOLLOW_CALL!r}, not {steps!r}")
+    if steps is not None and not isinstance(steps, str):
+        schedule = schedule.resample(steps)
     pipeline, transformer = _find_transformer(target)
-    spec = _check(transformer, schedule)
+    current: AppliedSchedule | None = transformer.__dict__.get(_ATTRIBUTE)
+    if current is not None:
+        raise ScheduleError(
+            f"a schedule ({current.schedule.name!r}) is already applied to this model: "
+            "call ecad.remove(pipe) first"
+        )
+    components = check_model(pipeline, transformer, schedule)
     clock: StepClock
     if pipeline is None:
+        if follows_call:
+            raise ScheduleError(
+                "steps='resample' needs a pipeline, whose scheduler knows the number of steps: give the number "
+                "(steps=30) for a transformer alone"
+            )
         clock = CountingClock(schedule.steps)
     else:
-        clock = SchedulerClock(lambda: pipeline.scheduler, schedule.steps)
-    result = AppliedSchedule(transformer, CacheState(schedule, clock))
-    result._install(_component_modules(transformer, spec))
+        # Families whose pipelines know several passes a step have cache contexts, even where one does not use them.
+        numbers_passes = CacheContextWatch.fits(transformer)
+        clock = SchedulerClock(
+            lambda: pipeline.scheduler, None if follows_call else schedule.steps, numbers_passes
+        )
+    result = AppliedSchedule(transformer, CacheState(schedule, clock, components))
+    result._install(components)
+    note = note_of_transfer(pipeline, transformer, schedule)
+    if note is not None:
+        _LOGGER.info(note)
     return result
 
 
@@ -112,9 +171,11 @@ def remove(target: Any) -> None:
 
 
 @contextmanager
-def applied(target: Any, schedule: Schedule | str | os.PathLike[str]) -> Iterator[AppliedSchedule]:
+def applied(
+    target: Any, schedule: Schedule | str | os.PathLike[str], *, steps: int | str | None = None
+) -> Iterator[AppliedSchedule]:
     """Context manager: `apply` at its start, `remove` at its end, also after an error."""
-    result = apply(target, schedule)
+    result = apply(target, schedule, steps=steps)
     try:
         yield result
     finally:
@@ -138,66 +199,6 @@ def _find_transformer(target: Any) -> tuple[Any | None, nn.Module]:
     if hasattr(transformer, "get_base_model"):
         transformer = transformer.get_base_model()
     return pipeline, transformer
-
-
-def _check(transformer: nn.Module, schedule: Schedule) -> ModelSpec:
-    if hasattr(transformer, "_orig_mod") or getattr(transformer, "_compiled_call_impl", None) is not None:
-        raise ModelError(
-            "the transformer is compiled as a whole (torch.compile), so its components can no longer be reached: "
-            "apply the schedule to the uncompiled pipeline"
-        )
-    spec = family_of_transformer(type(transformer).__name__)
-    if spec.family != schedule.family:
-        raise ScheduleError(
-            f"the schedule is for family {schedule.family!r}, the model is a {type(transformer).__name__} "
-            f"of family {spec.family!r}"
-        )
-    counts = {name: len(getattr(transformer, name)) for name in spec.block_list_names}
-    if counts != dict(schedule.shape.blocks):
-        raise ScheduleError(
-            f"the schedule is for blocks {dict(schedule.shape.blocks)}, the model has {counts}"
-        )
-    if _ATTRIBUTE in transformer.__dict__:
-        name = transformer.__dict__[_ATTRIBUTE].schedule.name
-        raise ScheduleError(
-            f"a schedule ({name!r}) is already applied to this model: call ecad.remove(pipe) first"
-        )
-    for module_name, module in transformer.named_modules():
-        if getattr(module, "_chunk_size", None) is not None:
-            raise ModelError(
-                f"{module_name} uses chunked feed-forward, which calls its component several times a step: "
-                "switch it off (set_chunk_feed_forward(None)) before applying a schedule"
-            )
-        foreign = _foreign_cache(module)
-        if foreign:
-            raise ScheduleError(
-                f"another cache ({foreign!r}) is installed on {module_name or 'the transformer'}: "
-                "disable it before applying a schedule"
-            )
-    return spec
-
-
-def _foreign_cache(module: nn.Module) -> str | None:
-    """Name of a cache of diffusers that sits on this module (see diffusers.hooks), or None."""
-    registry = getattr(module, "_diffusers_hook", None)
-    for name in registry.hooks if registry is not None else ():
-        if name != HOOK_NAME and (
-            "cache" in name or name.startswith(("pyramid_attention", "layer_skip", "fbc_"))
-        ):
-            return str(name)
-    return None
-
-
-def _component_modules(transformer: nn.Module, spec: ModelSpec) -> dict[Key, nn.Module]:
-    modules: dict[Key, nn.Module] = {}
-    for block_list in spec.block_lists:
-        for block_index, block in enumerate(getattr(transformer, block_list.name)):
-            for component_index, name in enumerate(block_list.component_names):
-                module = getattr(block, name, None)
-                if not isinstance(module, nn.Module):
-                    raise ModelError(f"{block_list.name}[{block_index}] has no component {name!r} to cache")
-                modules[block_list.name, block_index, component_index] = module
-    return modules
 
 
 def _forget_cached_registries(transformer: nn.Module) -> None:

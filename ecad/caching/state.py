@@ -2,48 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ecad.caching.clock import StepClock, Tick
+import torch
+
+from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.errors import ScheduleError
-from ecad.schedule.schedule import Schedule
+from ecad.schedule.liveness import plan_execution
+from ecad.schedule.schedule import BoolArray, Schedule
 
 Key = tuple[str, int, int]  # block list, block, component
 
+# Plain nested lists [step][block][component]: indexing them is several times faster than indexing numpy scalars.
+_Flags = Mapping[str, list[list[list[bool]]]]
+
+
+class _Plan:
+    """`ecad.schedule.plan_execution` in a form that is fast to look up."""
+
+    def __init__(self, schedule: Schedule, first_step: int) -> None:
+        plan = plan_execution(schedule, first_step)
+        self.runs = _as_lists(plan.runs)
+        self.reads = _as_lists(plan.reads)
+        self.keeps = _as_lists(plan.keeps)
+
+
+class _LaneState:
+    """The stored outputs of one lane (see `Tick`), and the plan they follow."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self.plan = plan
+        self.store: dict[Key, Any] = {}
+        self._blanks: dict[Key, torch.Tensor] = {}
+
+    def blank_of(self, key: Key) -> torch.Tensor | None:
+        """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own."""
+        return self._blanks.get(key)
+
+    def note_blank(self, key: Key, output: Any) -> None:
+        # The block still joins it to its neighbours, so it must be of the right shape; zeros raise no warnings.
+        if key not in self._blanks and isinstance(output, torch.Tensor):
+            self._blanks[key] = output.new_zeros(()).expand(output.shape)
+
 
 class CacheState:
-    """The stored outputs and the decision, per component, to recompute or to reuse.
+    """The stored outputs and the decision, per component, to recompute, to reuse, or to leave out.
 
     Stored is the raw return value of the component module, exactly as it was returned (a tensor or a tuple);
     it is never written in place. A value is kept only while a later step will read it.
     """
 
-    def __init__(self, schedule: Schedule, clock: StepClock) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Schedule, clock: StepClock, keys: Iterable[Key] = ()) -> None:
+        self.schedule = schedule  # what is followed now
+        self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
         self.clock = clock
         self.recomputed = 0  # module executions in the current call
         self.reused = 0
-        # Plain nested lists: indexing them is several times faster than indexing numpy scalars.
-        self._recompute: Mapping[str, list[list[list[bool]]]] = {
-            name: array.tolist() for name, array in schedule.recompute.items()
-        }
-        self._store: dict[Key, Any] = {}
-        self._tick: Tick | None = None
-        self._ran: set[Key] = set()  # components that were called in the current forward
+        self._keys = frozenset(keys)  # the components that a forward must call
+        self._feeders = _components_that_feed(schedule)
+        self._plans: dict[int, _Plan] = {}  # by the first step of a call
+        self._lanes: dict[Lane, _LaneState] = {}
+        self._tick: Tick | None = None  # of the forward that is running
+        self._ran: set[Key] = set()  # components that were called in it
 
-    def begin_forward(self) -> None:
-        """Called before each forward of the transformer."""
+    def begin_forward(self, context: str | None = None) -> None:
+        """Called before each forward of the transformer; `context` is the name of the open cache context."""
         self._tick = None  # should the clock refuse, nothing may run on an old step
-        tick = self.clock.tick()
-        if tick.is_first:
+        tick = self.clock.tick(context)
+        if tick.starts_call:
             self.clear()
+            if tick.steps != self.schedule.steps:
+                self.schedule = self._given.resample(tick.steps)
+                self._plans.clear()
+        if tick.starts_lane:
+            # The first step recomputes everything, also where img2img enters the schedule in the middle.
+            self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step))
         self._ran.clear()
         self._tick = tick
 
+    def end_forward(self) -> None:
+        """Called after each forward that did not fail. Refuses one that went past the hooks."""
+        tick, self._tick = self._tick, None
+        if tick is not None and tick.starts_lane and not self._keys <= self._ran:
+            block_list, block, component = min(self._keys - self._ran)
+            name = self.schedule.spec.block_list(block_list).component_names[component]
+            raise ScheduleError(
+                f"{block_list}[{block}].{name} did not run under ecad's control: another tool has replaced the "
+                "forward of the model, its blocks or its components; remove it, or apply the schedule after it"
+            )
+
     def clear(self) -> None:
         """Forget all stored outputs and counts."""
-        self._store.clear()
+        self._lanes.clear()
         self._tick = None
         self.recomputed = 0
         self.reused = 0
@@ -56,12 +107,12 @@ class CacheState:
     @property
     def stored_outputs(self) -> int:
         """Number of outputs that are stored at the moment."""
-        return len(self._store)
+        return sum(len(lane.store) for lane in self._lanes.values())
 
     def run(
         self, key: Key, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The component's output in the current step: recomputed, or the newest stored one."""
+        """The component's output in the current step: recomputed, the newest stored one, or a blank if unread."""
         tick = self._tick
         if tick is None:  # the block is used outside a forward of the transformer: not ours to cache
             return forward(*args, **kwargs)
@@ -72,18 +123,44 @@ class CacheState:
                 "feed-forward?): its outputs cannot be told apart, switch that off while a schedule is applied"
             )
         self._ran.add(key)
-        plan = self._recompute[block_list]
-        step = tick.step
-        # The first step of a call recomputes everything, also where img2img starts in the middle.
-        if tick.is_first or plan[step][block][component] or key not in self._store:
+        lane = self._lanes[tick.lane]
+        plan, step = lane.plan, tick.step
+        is_new = plan.runs[block_list][step][block][component]
+        output = None
+        if not is_new:
+            if plan.reads[block_list][step][block][component]:
+                output = lane.store.get(key)
+                is_new = output is None  # a block that was left out in the step before has nothing stored
+            else:
+                output = lane.blank_of(key)
+        if output is None:
             output = forward(*args, **kwargs)
             self.recomputed += 1
+            if (block_list, component) in self._feeders:
+                lane.note_blank(key, output)
         else:
-            output = self._store[key]
             self.reused += 1
-        is_read_next = step + 1 < len(plan) and not plan[step + 1][block][component]
-        if is_read_next:
-            self._store[key] = output
-        else:
-            self._store.pop(key, None)
+        if not plan.keeps[block_list][step][block][component]:
+            lane.store.pop(key, None)
+        elif is_new:
+            lane.store[key] = output
         return output
+
+    def _plan_from(self, step: int) -> _Plan:
+        if step not in self._plans:
+            self._plans[step] = _Plan(self.schedule, step)
+        return self._plans[step]
+
+
+def _components_that_feed(schedule: Schedule) -> frozenset[tuple[str, int]]:
+    """(block list, component index) of those whose output only another component reads."""
+    return frozenset(
+        (block_list.name, index)
+        for block_list in schedule.spec.block_lists
+        for index, component in enumerate(block_list.components)
+        if component.feeds is not None
+    )
+
+
+def _as_lists(arrays: Mapping[str, BoolArray]) -> _Flags:
+    return {name: array.tolist() for name, array in arrays.items()}

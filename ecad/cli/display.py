@@ -24,7 +24,7 @@ class SearchDisplay:
         self._live: Live | None = None
         self._rate = Rate()
         self._last_line = ""
-        self._last_heldout = 0.0
+        self._last_share = ("search", 0.0)  # phase, share of its images at the last line
 
     def __enter__(self) -> SearchDisplay:
         if self._console.is_terminal:
@@ -52,11 +52,12 @@ class SearchDisplay:
             self._last_line = line
 
     def _is_worth_a_line(self, progress: Progress) -> bool:
-        """Without a terminal: a line per generation, and one per tenth of the held-out images."""
+        """Without a terminal: a line per generation, and one per tenth of the later phases' images."""
         if progress.phase == "search":
             return progress.evaluated == progress.population
         done, total = progress.images
-        if done < total and done / total < self._last_heldout + 0.1:
+        phase, share = self._last_share
+        if phase == progress.phase and done < total and done / total < share + 0.1:
             return False
-        self._last_heldout = done / total
+        self._last_share = (progress.phase, done / total)
         return True

@@ -14,6 +14,7 @@ from ecad.errors import ConfigError, ScheduleError
 class _Overrides:
     steps: int | None
     guidance_scale: float | None
+    true_cfg_scale: float | None
     height: int | None
     width: int | None
 
@@ -26,11 +27,14 @@ def generate(
     seed: int = typer.Option(0, help="Seed of the initial noise."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     repeats: int = typer.Option(3, min=1, help="Timed repeats; the median is printed."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
+    device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
+    embedding_cache: bool = typer.Option(True, help="Keep encoded prompts on disk."),
 ) -> None:
     """Make one image uncached and one with a schedule, side by side, and print both times."""
     from ecad.models import find_model
@@ -55,8 +59,9 @@ def generate(
     from ecad.report.images import side_by_side
     from ecad.schedule import ScheduleShape
 
-    loaded = load_model(source, device, dtype)
-    settings = settings_for(loaded.source, _Overrides(steps, guidance_scale, height, width))
+    loaded = load_model(source, device, dtype, device_map=device_map, embedding_cache=embedding_cache)
+    overrides = _Overrides(steps, guidance_scale, true_cfg_scale, height, width)
+    settings = settings_for(loaded.source, overrides)
     sampler = make_sampler(loaded, settings)
     if loaded_schedule is None:
         blocks = loaded.spec.block_counts(loaded.source.transformer_config or {})
@@ -69,6 +74,7 @@ def generate(
     with applied(loaded.pipe, chosen):
         pass
     conditioning = sampler.encode([prompt], 1)
+    loaded.free_text_encoders()
     images: dict[str, Images] = {}
 
     def uncached() -> None:

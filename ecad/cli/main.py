@@ -8,7 +8,7 @@ import sys
 import typer
 
 import ecad
-from ecad.cli import export, generate, models, plot, schedule, search, show, status
+from ecad.cli import doctor, evaluate, export, generate, models, plot, schedule, search, show, status
 from ecad.errors import EcadError
 
 app = typer.Typer(
@@ -19,12 +19,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("search")(search.search)
+app.command("evaluate")(evaluate.evaluate)
 app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("generate")(generate.generate)
 app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
 app.add_typer(schedule.app, name="schedule", help="Make, show and check schedule files.")
 
 

@@ -13,6 +13,7 @@ def models() -> None:
     table = Table()
     for heading in ("name", "size", "steps", "guidance", "weights"):
         table.add_column(heading, no_wrap=heading != "weights", overflow="fold")
+    notes = []
     for preset in list_models():
         table.add_row(
             preset.name,
@@ -21,6 +22,10 @@ def models() -> None:
             f"{preset.guidance_scale:g}",
             "bundled with ecad" if preset.source is None else preset.transformer_source or preset.source,
         )
+        if preset.note:
+            notes.append(f"{preset.name}: {preset.note}.")
     console = Console()
     console.print(table)
+    for note in notes:
+        console.print(note)
     console.print("--model also takes a folder written by pipe.save_pretrained(...) or a hub id owner/name.")

@@ -1,23 +1,26 @@
-"""`ecad schedule new|show|check`: schedule files."""
+"""`ecad schedule new|show|check|import|export`: schedule files."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from ecad.errors import ConfigError, EcadError, ModelError, ScheduleError
-
-if TYPE_CHECKING:
-    from ecad.models import ModelSource
-    from ecad.schedule import Schedule, ScheduleShape
+from ecad.cli.schedule_costs import (
+    COST_KEYS,
+    brief,
+    costs_of,
+    load_or_make,
+    refuse_misfit,
+    shape_of,
+    signature_of,
+)
+from ecad.errors import ConfigError, EcadError
 
 app = typer.Typer(no_args_is_help=True)
-
-_COST_KEYS = ("macs", "macs_paper", "speedup_macs", "speedup_macs_paper")
 
 
 @app.command("new")
@@ -33,15 +36,11 @@ def new(
     from ecad.models import find_model
     from ecad.schedule import heuristic, save_schedule
 
-    if out.exists() and not force:
-        raise ConfigError(f"{out} exists already: choose another name or give --force")
+    _refuse_existing(out, force)
     source = find_model(model)
-    schedule = heuristic(name, _shape(source, steps))
-    signature: dict[str, Any] = {"name": source.name}
-    if source.preset is not None:
-        signature.update(height=source.preset.height, width=source.preset.width)
+    schedule = heuristic(name, shape_of(source, steps))
     provenance = {"heuristic": name, "versions": {"ecad": ecad.__version__}}
-    save_schedule(schedule.replace(model=signature, provenance=provenance), out)
+    save_schedule(schedule.replace(model=signature_of(source), provenance=provenance), out)
     print(f"{out}: {schedule.shape.describe()}, {schedule.recompute_fraction():.0%} recomputed")
 
 
@@ -58,14 +57,13 @@ def show(
 
     from ecad.report.heatmap import Legend, schedule_panels, schedule_summary
 
-    loaded = _load(schedule, model, steps)
-    costs, note = _costs(loaded, model)
+    loaded = load_or_make(schedule, model, steps)
+    costs, notes = costs_of(loaded, model)
     console = Console()
-    console.print(schedule_summary(loaded, costs))
+    console.print(schedule_summary(brief(loaded), costs))
     console.print(schedule_panels(loaded))
     console.print(Legend())
-    if costs is None:
-        print(f"note: no MACs, {note}", file=sys.stderr)
+    _print_notes(notes)
 
 
 @app.command("check")
@@ -76,8 +74,8 @@ def check(
 ) -> None:
     """Check a schedule file and state its cost."""
     try:
-        loaded = _load(schedule, model, None)
-        costs, note = _costs(loaded, model)
+        loaded = load_or_make(schedule, model, None)
+        costs, notes = costs_of(loaded, model)
     except EcadError as error:
         if as_json:
             print(json.dumps({"valid": False, "error": str(error)}, indent=1))
@@ -90,10 +88,9 @@ def check(
         "blocks": dict(loaded.shape.blocks),
         "model": dict(loaded.model),
         "recompute_fraction": loaded.recompute_fraction(),
-        **(costs or dict.fromkeys(_COST_KEYS)),
+        **(costs or dict.fromkeys((*COST_KEYS, "macs_model"))),
     }
-    if costs is None:
-        print(f"note: no MACs, {note}", file=sys.stderr)
+    _print_notes(notes)
     if as_json:
         print(json.dumps(result, indent=1))
         return
@@ -103,74 +100,59 @@ def check(
     print(f"{schedule}: valid; {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed{cost}")
 
 
-def _load(text: str, model: str | None, steps: int | None) -> Schedule:
-    from ecad.models import find_model
-    from ecad.schedule import heuristic, is_heuristic, load_schedule
+@app.command("import")
+def import_(
+    schedule: Path = typer.Argument(metavar="FILE", help="JSON of the official ECAD implementation."),
+    out: Path = typer.Option(..., "--out", "-o", help="YAML file to write."),
+    model: str | None = typer.Option(
+        None, help="What it was learnt on (preset name or local pipeline folder), if the file does not say."
+    ),
+    force: bool = typer.Option(False, "--force", help="Replace an existing file."),
+) -> None:
+    """Turn a schedule of the official ECAD implementation into a schedule file of ecad.
 
-    if is_heuristic(text) and not Path(text).exists():
-        if model is None:
-            raise ConfigError(f"{text!r} is a heuristic: give --model, whose blocks and steps it is to cover")
-        return heuristic(text, _shape(find_model(model), steps))
-    return load_schedule(text)
-
-
-def _shape(source: ModelSource, steps: int | None) -> ScheduleShape:
-    from ecad.schedule import ScheduleShape
-
-    if source.spec is None or source.transformer_config is None:
-        raise ModelError(
-            f"{source.name!r} is on a hub: its architecture is not known here, use a local folder"
-        )
-    if steps is None:
-        steps = source.preset.steps if source.preset else 20
-    return ScheduleShape(source.spec.family, steps, source.spec.block_counts(source.transformer_config))
-
-
-def _costs(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | None, str]:
-    """MACs in both conventions, or None and the reason why they are not known.
-
-    The model is the one that the user names, else the one that the schedule was made for. A schedule that does
-    not fit it is an error.
+    Its name, settings and measurements are kept as provenance. ecad.apply takes the JSON file as it is, too.
     """
-    from ecad.evaluation.cost import schedule_macs, speedup_macs, workload_for
     from ecad.models import find_model
+    from ecad.schedule import load_schedule, save_schedule
 
-    made_for = schedule.model.get("name")
-    name = model or made_for
-    if not isinstance(name, str) or not name:
-        return None, "the file names no model: give --model"
-    try:
-        source = find_model(name)
-        expected = _shape(source, schedule.steps)
-    except EcadError as error:
-        if model is not None:
-            raise
-        return None, f"the file's model {name!r} is not known here: give --model ({error})"
-    if expected != schedule.shape:
-        raise ScheduleError(
-            f"the schedule does not fit {name}: it is for {schedule.shape.describe()}, "
-            f"the model has {expected.describe()}"
-        )
-    # The sizes are those of the model that the schedule was made for: another model keeps its own.
-    is_same = source.name == made_for
-    height, width = (_pixels(schedule, key) if is_same else None for key in ("height", "width"))
-    workload = workload_for(source, height=height, width=width)
-    return dict(
-        zip(
-            _COST_KEYS,
-            (
-                schedule_macs(schedule, workload),
-                schedule_macs(schedule, workload, "paper"),
-                speedup_macs(schedule, workload),
-                speedup_macs(schedule, workload, "paper"),
-            ),
-            strict=True,
-        )
-    ), ""
+    _refuse_existing(out, force)
+    loaded = load_schedule(schedule)
+    if model is not None:
+        source = find_model(model)
+        refuse_misfit(loaded, source)
+        loaded = loaded.replace(model=signature_of(source))
+    save_schedule(loaded, out)
+    print(f"{out}: {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed")
 
 
-def _pixels(schedule: Schedule, key: str) -> int | None:
-    value = schedule.model.get(key)
-    if value is not None and type(value) is not int:
-        raise ScheduleError(f"the schedule's model.{key} must be a whole number of pixels, not {value!r}")
-    return value
+@app.command("export")
+def export(
+    schedule: str = typer.Argument(metavar="FILE", help="Schedule file or bundled name."),
+    out: Path = typer.Option(..., "--out", "-o", help="JSON file to write."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing file."),
+) -> None:
+    """Write a schedule as JSON in the layout of the official ECAD implementation, for its tools.
+
+    An imported schedule gives the file that it was imported from; another one has its MACs in the paper's
+    convention as its metrics.
+    """
+    from ecad.schedule import load_schedule, save_official
+
+    _refuse_existing(out, force)
+    loaded = load_schedule(schedule)
+    costs, _ = costs_of(loaded, None)
+    macs = None if costs is None else costs["macs_paper"]
+    metrics = {} if macs is None else {"total_macs": macs, "total_macs_T": macs / 1e12}
+    save_official(loaded, out, metrics)
+    print(f"{out}: {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed")
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists already: choose another name or give --force")
+
+
+def _print_notes(notes: list[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)

@@ -29,17 +29,25 @@ def search(
     quality: str | None = typer.Option(None, help="What to maximise, e.g. alignment."),
     prompts: str | None = typer.Option(None, help="Prompts to search on: a text file or a bundled set."),
     prompts_limit: int | None = typer.Option(None, help="Use only the first so many prompts."),
+    selection_limit: int | None = typer.Option(
+        None, help="So many more prompts of the same set decide among the best schedules of the search."
+    ),
     seeds_per_prompt: int | None = typer.Option(None, help="Images per prompt. [default: 1]"),
     heldout_prompts: str | None = typer.Option(None, help="Prompts to report on; disjoint from --prompts."),
     heldout_limit: int | None = typer.Option(None, help="Use only the first so many held-out prompts."),
     heldout_seeds_per_prompt: int | None = typer.Option(None, help="Images per held-out prompt."),
     steps: int | None = typer.Option(None, help="Denoising steps."),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     batch_size: int | None = typer.Option(None, help="Images per batch."),
     dtype: str | None = typer.Option(None, help="auto, float32, float16 or bfloat16."),
     device: str | None = typer.Option(None, help="auto, cpu, cuda, cuda:N or mps."),
+    device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
+    embedding_cache: bool | None = typer.Option(
+        None, "--embedding-cache/--no-embedding-cache", help="Keep encoded prompts on disk. [default: yes]"
+    ),
     mutation_rate: float | None = typer.Option(None, help="Bit-flip probability per gene. [default: 0.02]"),
     workers: str | None = typer.Option(
         None, help="Evaluate on so many Ray workers, or auto: one per GPU. [default: in this process]"
@@ -155,7 +163,7 @@ def _resumed(
 
     if out is not None or config is not None:
         raise ConfigError("--resume takes everything from the run folder: leave out --out and --config")
-    refused = sorted(set(settings) - {"generations", "device"})
+    refused = sorted(set(settings) - {"generations", "device", "device_map", "embedding_cache"})
     if refused:
         names = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise ConfigError(f"--resume continues with the run's own settings: leave out {names}")

@@ -49,10 +49,10 @@ def _lines(content: dict[str, Any]) -> list[str]:
             f"  generation   {content['generation']} of {content['generations']}, "
             f"candidate {content['evaluated']} of {content['population']}"
         )
-        done, total = content["heldout_images"]
+        done, total = content["images"]
         if total:
-            lines.append(f"  held-out     {done} of {total} images")
-        if content["state"] in ("search", "held-out"):
+            lines.append(f"  {content['phase']:<12} {done} of {total} images")
+        if content["state"] == content["phase"]:  # neither stopped nor finished
             lines.append(f"  rate         {content['images_per_second']:.2f} images/s")
             lines.append(f"  time left    {duration(content['remaining_s'])}")
         lines.append(f"  hypervolume  {content['hypervolume']:.4f}, {len(content['front'])} on the front")

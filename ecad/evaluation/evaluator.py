@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ecad.caching import applied
@@ -15,31 +14,22 @@ from ecad.errors import BrokenWorkerError, TransientEvaluationError
 from ecad.evaluation.cost import Workload, schedule_macs, uncached_macs
 from ecad.evaluation.latency import LatencyTable
 from ecad.evaluation.prompts import PromptSet
-from ecad.evaluation.samplers.base import Images, Job, Sampler, batches_of, jobs_for
+from ecad.evaluation.samplers.base import Images, Job, Sampler, jobs_for
+from ecad.evaluation.scorers.base import Scorer, Scores, check_scores
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
 
-Scores = npt.NDArray[np.float64]
-
-
-class Scorer(Protocol):
-    """Judges images by their prompts; higher is better."""
-
-    @property
-    def name(self) -> str: ...
-
-    def __call__(self, prompts: Sequence[str], images: Images) -> Scores:
-        """Scores of shape (n,) for n prompts and images of shape (n, height, width, 3)."""
-
-    def check(self, prompts: Sequence[str], height: int, width: int) -> None:
-        """Raise ConfigError if it cannot judge images of this size (pixels) by one of these prompts."""
+_LOGGER = logging.getLogger(__name__)
 
 
 class ModelEvaluator:
-    """Evaluates schedules of one model on fixed prompts and seeds.
+    """Evaluates schedules of one model on fixed prompts and seeds; see `ecad.records.Evaluator`.
 
-    Prompts are encoded once, at construction. Images exist in memory for one batch at a time only.
-    The cost is relative to recomputing everything: of MACs, or of predicted seconds with a latency table.
+    Prompts are encoded once, at construction. Images exist in memory for one batch at a time only; but a
+    scorer that needs references keeps the uncached model's images, each batch made once at its first use (as
+    uint8: 20 MB for 100 images of 256 x 256). `scorer` must have higher scores for better images (see
+    `as_quality`). The cost is relative to recomputing everything: of MACs, or of predicted seconds with a
+    latency table.
     """
 
     def __init__(
@@ -55,14 +45,18 @@ class ModelEvaluator:
         latency_table: LatencyTable | None = None,
         cost: str = "macs",
     ) -> None:
+        if not scorer.higher_is_better:
+            raise ValueError(f"{scorer.name} is lower for better images: pass as_quality(scorer)")
+        self.prompts = prompts
+        self.first_seed = first_seed
         self._sampler = sampler
         self._scorer = scorer
-        self._prompts = prompts
         self._workload = workload
         self._jobs = jobs_for(len(prompts), seeds_per_prompt, first_seed)
         self._batch_size = batch_size
         self._latency_table = latency_table
         self._cost = cost
+        self._references: dict[int, Images] = {}  # by batch number
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
 
     @property
@@ -78,17 +72,12 @@ class ModelEvaluator:
         return math.ceil(len(self._jobs) / self._batch_size)
 
     def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
-        """Scores of one batch's images; see `ecad.records.Evaluator`."""
-        jobs = self._jobs[batch * self._batch_size : (batch + 1) * self._batch_size]
-        piece_size = max(1, math.ceil(len(jobs) / pieces))
+        """Scores of one batch's images; see `ecad.records.Evaluator`. They may be no finite numbers."""
+        piece_size = self._piece_size(batch, pieces)
         if pieces > 1 and torch.cuda.is_available():
             torch.cuda.empty_cache()  # what the larger batch left behind
         try:
-            return tuple(
-                float(score)
-                for piece in batches_of(jobs, piece_size)
-                for score in self._score(piece, self._sample(schedule, piece))
-            )
+            return tuple(float(score) for score in self._scores(schedule, batch, piece_size))
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise TransientEvaluationError(f"out of memory with batches of {piece_size} images") from error
         except RuntimeError as error:
@@ -98,9 +87,13 @@ class ModelEvaluator:
             raise
 
     def combine(self, candidate: Candidate, scores: Sequence[Sequence[float]]) -> Evaluation:
-        """The evaluation of a candidate; `scores` has one entry per batch, prompts in order, seeds innermost."""
+        """The evaluation of a candidate; `scores` has one entry per batch, prompts in order, seeds innermost.
+
+        With a score that is not a finite number the evaluation counts as failed: its quality is NaN, which no
+        front takes. Raises ScoreError if that happens to the model's own images, without any reuse.
+        """
         schedule = candidate.schedule
-        all_scores = tuple(score for batch in scores for score in batch)
+        all_scores = np.array([score for batch in scores for score in batch], dtype=np.float64)
         macs = schedule_macs(schedule, self._workload)
         cost = macs / uncached_macs(schedule.steps, self._workload)
         latency_s = None
@@ -111,16 +104,63 @@ class ModelEvaluator:
         return Evaluation(
             key=candidate.key,
             cost=float(cost),
-            quality=float(np.array(all_scores).mean()),
-            scores=all_scores,
+            quality=self._quality(schedule, all_scores),
+            scores=tuple(all_scores.tolist()),
             macs=macs,
             latency_s=latency_s,
         )
 
-    def _sample(self, schedule: Schedule, jobs: Sequence[Job]) -> Images:
+    def scores(self, schedule: Schedule | None) -> Scores:
+        """Score of every image, shape (images,); without a schedule those of the untouched model."""
+        return np.concatenate(
+            [self._scores(schedule, batch, self._batch_size) for batch in range(self.batches)]
+        )
+
+    def _quality(self, schedule: Schedule, scores: Scores) -> float:
+        if np.isfinite(scores).all():
+            return float(scores.mean())
+        if schedule.recompute_fraction() == 1.0:
+            check_scores(self._scorer, scores, self._prompts_of(self._jobs), "the uncached image")
+        failed = int(np.count_nonzero(~np.isfinite(scores)))
+        _LOGGER.warning(
+            "%s gave no finite number for %d of %d images of schedule %s: it counts as failed",
+            self._scorer.name,
+            failed,
+            len(scores),
+            schedule.digest(),
+        )
+        return math.nan
+
+    def _scores(self, schedule: Schedule | None, batch: int, piece_size: int) -> Scores:
+        """Scores of one batch's images, made `piece_size` at a time."""
+        jobs = self._batch_jobs(batch)
+        references = self._reference_images(batch) if self._scorer.needs_reference else None
+        parts = []
+        for start in range(0, len(jobs), piece_size):
+            piece = slice(start, start + piece_size)
+            images = self._sample(schedule, jobs[piece])
+            compared = None if references is None else references[piece]
+            parts.append(self._scorer(self._prompts_of(jobs[piece]), images, compared))
+        return np.concatenate(parts)
+
+    def _sample(self, schedule: Schedule | None, jobs: Sequence[Job]) -> Images:
         """The schedule is on the model only while a batch is sampled."""
+        if schedule is None:
+            return self._sampler.sample(self._conditioning, jobs)
         with applied(self._sampler.pipe, schedule):
             return self._sampler.sample(self._conditioning, jobs)
 
-    def _score(self, jobs: Sequence[Job], images: Images) -> Scores:
-        return self._scorer([self._prompts.prompts[job.prompt_index] for job in jobs], images)
+    def _reference_images(self, batch: int) -> Images:
+        """The untouched model's images of a batch, always made all at once: no score depends on the pieces."""
+        if batch not in self._references:
+            self._references[batch] = self._sample(None, self._batch_jobs(batch))
+        return self._references[batch]
+
+    def _batch_jobs(self, batch: int) -> Sequence[Job]:
+        return self._jobs[batch * self._batch_size : (batch + 1) * self._batch_size]
+
+    def _piece_size(self, batch: int, pieces: int) -> int:
+        return max(1, math.ceil(len(self._batch_jobs(batch)) / pieces))
+
+    def _prompts_of(self, jobs: Sequence[Job]) -> list[str]:
+        return [self.prompts.prompts[job.prompt_index] for job in jobs]

@@ -1,4 +1,19 @@
-"""Loading a model: the same `from_pretrained` for a bundled mini, a local folder and a hub id."""
+"""Loading a model: the same `from_pretrained` for a bundled mini, a local folder and a hub id.
+
+What FLUX.1-dev needs on a GPU, in bfloat16 (2 bytes a parameter; GB = 10^9 bytes):
+
+| part | parameters | memory | when |
+|---|---|---|---|
+| transformer | 11.9 B | 23.8 GB | always |
+| T5-XXL encoder | 4.76 B | 9.5 GB | while prompts are encoded |
+| CLIP text encoder | 0.12 B | 0.25 GB | while prompts are encoded |
+| VAE | 0.084 B | 0.17 GB | always |
+| embeddings of 100 prompts x 512 tokens x 4096 channels | | 0.42 GB | always |
+
+That is 34 GB at its peak while prompts are encoded, and 24.4 GB plus activations and stored outputs in the search:
+one 48 GB GPU is enough, with about 23 GB for the images of a batch. `prepare` in `ecad.run_setup` therefore encodes
+all prompts first and then frees the text encoders.
+"""
 
 from __future__ import annotations
 
@@ -11,44 +26,62 @@ import torch
 
 from ecad.errors import ConfigError, ModelError
 from ecad.evaluation.cost import native_size
+from ecad.evaluation.embeddings import EmbeddingCache, PromptEncoder, cache_folder, encoder_identity
+from ecad.evaluation.pipeline_files import PipelineFiles, find_files
 from ecad.models import ModelSource, ModelSpec, find_model
-from ecad.models.spec import family_of_transformer, get_family
+from ecad.models.spec import family_of_transformer
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How images are made: steps, guidance scale, size in pixels, text tokens that prompts are padded to."""
+    """How images are made: steps, guidance scale, size in pixels, text tokens that prompts are padded to.
+
+    `true_cfg_scale` above 1 gives FLUX a second forward a step, of the empty prompt.
+    """
 
     steps: int
     guidance_scale: float
     height: int
     width: int
     max_sequence_length: int
+    true_cfg_scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline on its device, with what ecad knows about it."""
+    """A pipeline on its device, with what ecad knows about it.
+
+    With a `prompt_encoder` the pipeline's text encoders are None except while new prompts are encoded.
+    """
 
     source: ModelSource
     spec: ModelSpec
     pipe: Any
     device: torch.device
+    prompt_encoder: PromptEncoder | None = None
+
+    def free_text_encoders(self) -> None:
+        """Give their memory back once all prompts are encoded; prompts that come later load them again."""
+        if self.prompt_encoder is not None:
+            self.prompt_encoder.free()
 
 
 def settings_for(source: ModelSource, overrides: Any) -> GenerationSettings:
-    """The preset's settings (for other models diffusers' defaults at the native size), with those that
-    `overrides` has as attributes and that are not None in their place."""
-    if source.preset is not None:
-        preset = source.preset
-        base = GenerationSettings(
-            preset.steps, preset.guidance_scale, preset.height, preset.width, preset.max_sequence_length
-        )
-    else:
-        size = native_size(source)
-        base = GenerationSettings(20, 4.5, size, size, 120)
+    """The recommendations of the preset, or for other models of the preset most like it (at the size the model was
+    made for), with those that `overrides` has as attributes and that are not None in their place."""
+    template = source.template
+    if template is None:
+        raise ModelError(f"the architecture of {source.name!r} is not known before it is loaded")
+    height, width = template.height, template.width
+    # A FLUX transformer is made for all sizes (it has no sample_size): then the template's holds.
+    has_size = (source.transformer_config or {}).get("sample_size") is not None
+    if source.preset is None and has_size and not source.is_template_architecture:
+        height = width = native_size(source)
+    base = GenerationSettings(
+        template.steps, template.guidance_scale, height, width, template.max_sequence_length
+    )
     names = [field.name for field in fields(GenerationSettings)]
     given = {name: getattr(overrides, name, None) for name in names}
     return replace(base, **{name: value for name, value in given.items() if value is not None})
@@ -80,22 +113,82 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def load_model(model: str | ModelSource, device: str = "auto", dtype: str = "auto") -> LoadedModel:
-    """Load a pipeline by preset name, local folder or hub id, ready to sample, without progress bars."""
+def dtype_of(source: ModelSource, name: str, device: torch.device) -> torch.dtype:
+    """As `choose_dtype`, but "auto" on a GPU is what the model's authors recommend (for FLUX bfloat16)."""
+    if name == "auto" and source.template is not None and device.type != "cpu":
+        name = source.template.dtype
+    return choose_dtype(name, device)
+
+
+def load_model(
+    model: str | ModelSource,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    device_map: str | None = None,
+    embedding_cache: bool = True,
+) -> LoadedModel:
+    """Load a pipeline by preset name, local folder or hub id, ready to sample, without progress bars.
+
+    Except for the bundled minis the text encoders are not loaded here but by `LoadedModel.prompt_encoder`, for prompts
+    that are neither in memory nor (with `embedding_cache`) on disk. `device_map="balanced"` spreads the components
+    over all GPUs. ModelError says what could not be loaded and what to do.
+    """
     source = find_model(model) if isinstance(model, str) else model
     torch_device = choose_device(device)
-    if dtype == "auto" and source.preset is not None and torch_device.type != "cpu":
-        dtype = source.preset.dtype
+    _check_device_map(device_map, device)
+    choose_dtype(dtype, torch_device)
+    is_bundled = source.preset is not None and source.preset.source is None
     with _without_progress_bars():
-        pipe = _load_pipeline(source, choose_dtype(dtype, torch_device))
+        files = find_files(source)
+        if source.spec is None:  # a hub id that is no preset: only now do its files say what it is
+            found = find_model(str(files.folder))
+            source = replace(found, name=source.name, location=source.location, is_local=False)
+        torch_dtype = dtype_of(source, dtype, torch_device)
+        without = () if is_bundled else files.text_encoders
+        pipe = files.load(torch_dtype, without=without, device_map=device_map)
     transformer = getattr(pipe, "transformer", None)
     if transformer is None:
         raise ModelError(f"{source.name!r} is a {type(pipe).__name__}, which has no diffusion transformer")
     spec = family_of_transformer(type(transformer).__name__)
-    if source.transformer_config is None:
-        source = replace(source, spec=spec, transformer_config=dict(transformer.config))
     pipe.set_progress_bar_config(disable=True)
-    return LoadedModel(source, spec, pipe.to(torch_device), torch_device)
+    if device_map is None:
+        pipe.to(torch_device)
+    elif transformer.device.type == "cpu":  # from a repository of its own, which the map does not cover
+        transformer.to(torch_device)
+    torch_device = transformer.device
+    encoder = PromptEncoder(pipe)
+    if not is_bundled:
+        encoder = _encoder(files, pipe, torch_dtype, torch_device, embedding_cache)
+    return LoadedModel(source, spec, pipe, torch_device, encoder)
+
+
+def _encoder(
+    files: PipelineFiles, pipe: Any, dtype: torch.dtype, device: torch.device, embedding_cache: bool
+) -> PromptEncoder:
+    def load() -> Any:
+        with _without_progress_bars():
+            return files.load_text_encoders(dtype, device)
+
+    identity = cache = None
+    if embedding_cache:
+        cache = EmbeddingCache(cache_folder())
+        parts = (*files.text_encoders, *files.tokenizers)
+        identity = encoder_identity(files.folder, parts, type(pipe).__name__, str(dtype), device)
+    return PromptEncoder(pipe, load, identity, cache)
+
+
+def _check_device_map(device_map: str | None, device: str) -> None:
+    if device_map is None:
+        return
+    if device_map != "balanced":
+        raise ConfigError(
+            f"unknown device map {device_map!r}: use 'balanced', or leave it out for one device"
+        )
+    if not torch.cuda.is_available():
+        raise ConfigError("device map 'balanced' spreads a model over CUDA GPUs, but torch sees none here")
+    if device not in ("auto", "cuda"):
+        raise ConfigError(f"device map 'balanced' uses all GPUs: leave out --device {device}")
 
 
 @contextmanager
@@ -113,33 +206,3 @@ def _without_progress_bars() -> Iterator[None]:
     finally:
         for library in shown:
             library.enable_progress_bar()
-
-
-def _load_pipeline(source: ModelSource, dtype: torch.dtype) -> Any:
-    import diffusers
-
-    # diffusers 0.42 renamed the argument; the old name still works but warns.
-    release = tuple(int(part) for part in diffusers.__version__.split(".")[:2])
-    dtype_argument = {"dtype" if release >= (0, 42) else "torch_dtype": dtype}
-    arguments: dict[str, Any] = dict(dtype_argument)
-    class_name = source.preset.pipeline_class if source.preset else "DiffusionPipeline"
-    try:
-        if source.preset is not None and source.preset.transformer_source is not None:
-            transformer_class = getattr(diffusers, get_family(source.preset.family).transformer_class)
-            arguments["transformer"] = transformer_class.from_pretrained(
-                source.preset.transformer_source, subfolder="transformer", **dtype_argument
-            )
-        return getattr(diffusers, class_name).from_pretrained(source.location, **arguments)
-    except Exception as error:
-        # Whatever is missing, damaged or out of reach: three libraries report it in a dozen classes.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if source.is_local:
-            remedy = "the folder is incomplete or damaged; save it again with pipe.save_pretrained(folder)"
-        else:
-            remedy = (
-                f"download it where there is a network (hf download {source.location}) or give --model "
-                "the path of a local pipeline folder"
-            )
-        raise ModelError(
-            f"cannot load {source.name!r} from {source.location}: {reason} -- {remedy}"
-        ) from error

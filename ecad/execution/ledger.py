@@ -6,6 +6,7 @@ unequal cost balance out. Nothing here knows where units run.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,8 +117,8 @@ def describe(error: BaseException) -> str:
 
 
 def _checked(evaluation: Evaluation) -> Evaluation:
-    """A quality that is no number is a failure."""
+    """A quality that is no number is a failure; what is known of the candidate is kept."""
     if evaluation.is_finite:
         return evaluation
     reason = f"cost {evaluation.cost:g}, quality {evaluation.quality:g}: not finite"
-    return Evaluation.failed(evaluation.key, reason)
+    return replace(evaluation, quality=math.nan, failure=reason)

@@ -26,6 +26,8 @@ class ModelSource:
 
     `name` identifies the model in schedules and run folders. `location` is a local folder or a hub id.
     `spec` and `transformer_config` are None for a hub id that is not a preset: they are known after loading.
+    `template` is the preset whose recommendations hold: its own, or for a folder that of the same pipeline class whose
+    transformer is most alike (FLUX with a guidance embedding: dev, without: schnell).
     """
 
     name: str
@@ -34,6 +36,14 @@ class ModelSource:
     preset: Preset | None
     spec: ModelSpec | None
     transformer_config: Mapping[str, Any] | None
+    template: Preset | None = None
+
+    @property
+    def is_template_architecture(self) -> bool:
+        """Whether the transformer is the template's in every number, so that its image size is right too."""
+        if self.template is None or self.transformer_config is None:
+            return False
+        return _likeness(self.template, self.transformer_config) == len(self.template.transformer)
 
 
 def list_models() -> list[Preset]:
@@ -66,9 +76,9 @@ def find_model(name: str) -> ModelSource:
 def _from_preset(preset: Preset) -> ModelSource:
     spec = get_family(preset.family)
     if preset.source is not None:
-        return ModelSource(preset.name, preset.source, False, preset, spec, preset.transformer)
+        return ModelSource(preset.name, preset.source, False, preset, spec, preset.transformer, preset)
     folder = minis_dir() / preset.name
-    return ModelSource(preset.name, str(folder), True, preset, spec, read_transformer_config(folder))
+    return ModelSource(preset.name, str(folder), True, preset, spec, read_transformer_config(folder), preset)
 
 
 def _from_folder(folder: Path) -> ModelSource:
@@ -80,17 +90,40 @@ def _from_folder(folder: Path) -> ModelSource:
     except ModelError:
         known = sorted(family.transformer_class for family in FAMILIES.values())
         raise ModelError(f"{folder}: its transformer is a {class_name!r}, ecad knows only {known}") from None
-    return ModelSource(folder.resolve().name, str(folder), True, None, spec, config)
+    template = _template(spec, str(read_model_index(folder).get("_class_name")), config)
+    return ModelSource(folder.resolve().name, str(folder), True, None, spec, config, template)
+
+
+def _template(spec: ModelSpec, pipeline_class: str, config: Mapping[str, Any]) -> Preset:
+    """The downloadable preset of this family that is most like the model; of equals the first."""
+    family = [item for item in PRESETS.values() if item.family == spec.family and item.source is not None]
+    same_class = [preset for preset in family if preset.pipeline_class == pipeline_class]
+    return max(same_class or family, key=lambda preset: _likeness(preset, config))
+
+
+def _likeness(preset: Preset, config: Mapping[str, Any]) -> int:
+    """How many numbers of the preset's architecture a transformer's config shares."""
+    return sum(config.get(key) == value for key, value in preset.transformer.items())
+
+
+def read_model_index(folder: Path) -> dict[str, Any]:
+    """`model_index.json` of a local diffusers pipeline: its class, and (library, class) of each component."""
+    return _read_json(folder, "model_index.json")
 
 
 def read_transformer_config(folder: Path) -> dict[str, Any]:
     """`transformer/config.json` of a local diffusers pipeline."""
-    path = folder / "transformer" / "config.json"
+    return _read_json(folder, "transformer/config.json")
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON object that every diffusers pipeline folder has."""
+    path = folder / name
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{folder} is not a diffusers pipeline folder: {path.relative_to(folder)} is missing "
+            f"{folder} is not a diffusers pipeline folder: {name} is missing "
             "(make one with pipe.save_pretrained(folder))"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

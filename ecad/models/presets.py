@@ -111,6 +111,35 @@ def _flux(name: str, resolution: int, *, schnell: bool = False) -> Preset:
     )
 
 
+def _mini(name: str, family: str, pipeline_class: str, *, guidance_scale: float) -> Preset:
+    return Preset(
+        name=name,
+        family=family,
+        source=None,
+        pipeline_class=pipeline_class,
+        steps=20,
+        guidance_scale=guidance_scale,
+        height=64,
+        width=64,
+        dtype="float32",
+        max_sequence_length=24,  # the longest caption has 17 or, with CLIP's start token, 18 tokens
+        vae_scale_factor=4,
+        search=_frozen(
+            {
+                "population": 18,
+                "quality": "alignment",
+                "prompts": "scenes-search",
+                "prompts_limit": 32,
+                "selection_limit": 64,
+                "heldout_prompts": "scenes-heldout",
+                "heldout_limit": 96,
+                "batch_size": 32,
+            }
+        ),
+        note="a small trained model that ships with ecad; draws simple scenes, made to try ecad on a CPU",
+    )
+
+
 _SIGMA_PIPELINE = "PixArt-alpha/pixart_sigma_sdxlvae_T5_diffusers"  # text encoder, VAE and scheduler of Sigma
 
 _ALL = (
@@ -136,31 +165,8 @@ _ALL = (
     _flux("flux-dev-1024", 1024),
     _flux("flux-schnell", 256, schnell=True),
     _flux("flux-schnell-1024", 1024, schnell=True),
-    Preset(
-        name="pixart-mini",
-        family="pixart",
-        source=None,
-        pipeline_class="PixArtAlphaPipeline",
-        steps=20,
-        guidance_scale=4.0,
-        height=64,
-        width=64,
-        dtype="float32",
-        max_sequence_length=24,  # its longest caption has 17 tokens
-        vae_scale_factor=4,
-        search=_frozen(
-            {
-                "population": 20,
-                "quality": "alignment",
-                "prompts": "scenes-search",
-                "prompts_limit": 32,
-                "heldout_prompts": "scenes-heldout",
-                "heldout_limit": 96,
-                "batch_size": 32,
-            }
-        ),
-        note="a small trained model that ships with ecad; draws simple scenes, made to try ecad on a CPU",
-    ),
+    _mini("pixart-mini", "pixart", "PixArtAlphaPipeline", guidance_scale=4.0),
+    _mini("flux-mini", "flux", "FluxPipeline", guidance_scale=3.0),
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

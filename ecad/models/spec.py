@@ -19,10 +19,13 @@ class Component:
 
     `name` is the attribute of the block module; `kind` says what it computes, for heuristics that treat
     kinds differently: "self_attention", "cross_attention", "joint_attention", "feed_forward", "projection".
+    `feeds` names the component of the same block that alone reads this one's output: where that one is reused,
+    nobody does. None: the block itself reads the output, at every step.
     """
 
     name: str
     kind: str
+    feeds: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,16 @@ class BlockList:
 
     name: str
     count_key: str  # key of the transformer's config that holds the number of blocks
-    components: tuple[Component, ...]
+    components: tuple[Component, ...]  # one that feeds another comes before it
+
+    def __post_init__(self) -> None:
+        names = self.component_names
+        for index, component in enumerate(self.components):
+            if component.feeds is not None and component.feeds not in names[index + 1 :]:
+                raise ModelError(
+                    f"{self.name}: {component.name!r} must come before the component it feeds "
+                    f"({component.feeds!r}), in {list(names)}"
+                )
 
     @property
     def component_names(self) -> tuple[str, ...]:
@@ -107,8 +119,8 @@ FLUX = ModelSpec(
             name="single_transformer_blocks",
             count_key="num_single_layers",
             components=(
-                Component("attn", "joint_attention"),
-                Component("proj_mlp", "projection"),
+                Component("attn", "joint_attention", feeds="proj_out"),
+                Component("proj_mlp", "projection", feeds="proj_out"),
                 Component("proj_out", "projection"),
             ),
         ),

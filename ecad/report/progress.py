@@ -29,7 +29,7 @@ class Rate:
         if progress.phase != self._phase:
             self._history.clear()
             self._phase = progress.phase
-        done = progress.images[0] if progress.phase == "held-out" else progress.evaluations
+        done = progress.images[0] if progress.phase != "search" else progress.evaluations
         self._history.append((now_s, done))
         while len(self._history) > 2 and now_s - self._history[0][0] > self._window_s:
             self._history.popleft()
@@ -48,7 +48,7 @@ class Rate:
         rate = self.per_second
         if rate <= 0.0:
             return None
-        if progress.phase == "held-out":
+        if progress.phase != "search":
             return (progress.images[1] - progress.images[0]) / rate
         total = progress.generations * progress.population
         done = (progress.generation - 1) * progress.population + progress.evaluated
@@ -58,9 +58,10 @@ class Rate:
 def progress_line(progress: Progress, rate: Rate) -> str:
     """One plain line of text."""
     eta = duration(rate.remaining_s(progress))
-    if progress.phase == "held-out":
+    if progress.phase != "search":
         done, total = progress.images
-        return f"held-out report: {done}/{total} images, {rate.per_second:.1f} images/s, {eta} left"
+        name = {"held-out": "held-out report"}.get(progress.phase, progress.phase)
+        return f"{name}: {done}/{total} images, {rate.per_second:.1f} images/s, {eta} left"
     return (
         f"generation {progress.generation}/{progress.generations}: {progress.evaluations} evaluations, "
         f"{_images_per_second(progress, rate):.1f} images/s, hypervolume {progress.hypervolume:.4f}, "
@@ -73,9 +74,9 @@ def progress_panel(title: str, progress: Progress, rate: Rate) -> Panel:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    if progress.phase == "held-out":
+    if progress.phase != "search":
         done, total = progress.images
-        table.add_row("held-out", ProgressBar(total=total, completed=done, width=50))
+        table.add_row(progress.phase, ProgressBar(total=total, completed=done, width=50))
         table.add_row("images", f"{done} of {total}   {rate.per_second:.1f} images/s")
     else:
         total = progress.generations * progress.population

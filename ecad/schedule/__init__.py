@@ -1,32 +1,42 @@
 """Cache schedules: the array, its genome, heuristics, and YAML files."""
 
-from ecad.schedule.files import dump_schedule, load_schedule, save_schedule
+from ecad.schedule.files import dump_schedule, load_schedule, save_official, save_schedule
 from ecad.schedule.genome import (
+    GeneLayout,
     from_genome,
-    gene_groups,
+    gene_layout,
     genome_from_hex,
     genome_length,
     genome_to_hex,
     to_genome,
 )
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
+from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
+from ecad.schedule.official import dump_official
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
 __all__ = [
     "HEURISTIC_HELP",
     "BoolArray",
+    "ExecutionPlan",
+    "GeneLayout",
     "Schedule",
     "ScheduleShape",
+    "dump_official",
     "dump_schedule",
+    "effective",
     "from_genome",
-    "gene_groups",
+    "gene_layout",
     "genome_from_hex",
     "genome_length",
     "genome_to_hex",
     "heuristic",
     "is_heuristic",
     "load_schedule",
+    "plan_execution",
+    "save_official",
     "save_schedule",
     "step_mask",
+    "stored_after_step",
     "to_genome",
 ]

@@ -1,9 +1,13 @@
-"""Schedules as YAML files that people can read and diff: one line of 0 and 1 per step and component."""
+"""Schedules as YAML files that people can read and diff: one line of 0 and 1 per step and component.
+
+Files of the official ECAD implementation (JSON, `ecad.schedule.official`) are read too, and written on request.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import numpy as np
 from ecad.errors import ConfigError, EcadError, ScheduleError
 from ecad.models import FAMILIES, BlockList
 from ecad.resources import find_schedule, list_schedules
+from ecad.schedule.official import dump_official, is_official, parse_official
 from ecad.schedule.schedule import MAX_BLOCKS, MAX_STEPS, BoolArray, Schedule
 from ecad.schedule.yaml_nodes import Node, YamlMistake, parse_yaml, shown
 from ecad.schedule.yaml_text import dump_plain
@@ -33,7 +38,10 @@ _SIGNATURE = ("family", "blocks")  # keys of `model` that say what the schedule 
 
 
 def load_schedule(source: str | os.PathLike[str]) -> Schedule:
-    """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win."""
+    """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win.
+
+    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name.
+    """
     path = _find(source)
     try:
         with path.open("rb") as file:
@@ -54,9 +62,11 @@ def load_schedule(source: str | os.PathLike[str]) -> Schedule:
 def parse_schedule(text: str, origin: str) -> Schedule:
     """The schedule in a text; every mistake is a ScheduleError that names `origin` and the line.
 
-    ecad's own YAML is the only format so far. A new one is recognised here, by its content, and gets its reader.
+    ecad's own YAML or the official implementation's JSON, recognised by the content.
     """
     try:
+        if is_official(text):
+            return parse_official(text)
         return _schedule_from(parse_yaml(text))
     except YamlMistake as mistake:
         raise ScheduleError(_one_line(f"{origin}, {mistake}")) from None
@@ -162,8 +172,23 @@ def _array_from(node: Node, block_list: BlockList, steps: int, blocks: int) -> B
 
 def save_schedule(schedule: Schedule, path: str | os.PathLike[str]) -> None:
     """Write a schedule file, its folder too if need be; an existing file is replaced as a whole or not at all."""
+    _write(dump_schedule(schedule), path)
+
+
+def save_official(
+    schedule: Schedule, path: str | os.PathLike[str], metrics: Mapping[str, Any] | None = None
+) -> None:
+    """Write a schedule as JSON of the official ECAD implementation; see `dump_official`."""
+    _write(dump_official(schedule, metrics), path)
+
+
+def _write(text: str, path: str | os.PathLike[str]) -> None:
+    content = text.encode("utf-8")
+    if len(content) > MAX_FILE_BYTES:
+        raise ScheduleError(
+            f"the schedule is too large for a file, which has at most {MAX_FILE_BYTES / 1e6:g} MB"
+        )
     target = Path(path)
-    content = dump_schedule(schedule).encode("utf-8")
     try:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         target.parent.mkdir(parents=True, exist_ok=True)

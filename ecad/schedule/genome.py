@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,15 +37,38 @@ def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Sche
     return Schedule(shape.family, arrays, name=name)
 
 
-def gene_groups(shape: ScheduleShape) -> npt.NDArray[np.int64]:
-    """Group number of every gene, shape (genome_length,): genes of one step and component, over all blocks."""
-    parts: list[npt.NDArray[np.int64]] = []
-    first = 0
-    for steps, blocks, components in shape.array_shapes().values():
-        numbers = first + np.arange((steps - 1) * components).reshape(steps - 1, 1, components)
-        parts.append(np.broadcast_to(numbers, (steps - 1, blocks, components)).ravel())
-        first += (steps - 1) * components
-    return np.concatenate(parts)
+@dataclass(frozen=True)
+class GeneLayout:
+    """What the genes mean to operators that know no schedule; all arrays have shape (genome_length,).
+
+    `groups` numbers the pairs of step and component (all blocks of a list) from 0. `steps` is the gene's step,
+    from 1. `next_step` is the index of the gene of the same block and component one step later, and -1 in the
+    last step.
+    """
+
+    groups: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    next_step: npt.NDArray[np.int64]
+
+
+def gene_layout(shape: ScheduleShape) -> GeneLayout:
+    """The layout of this shape's genomes, in the order of `to_genome`."""
+    groups: list[npt.NDArray[np.int64]] = []
+    steps: list[npt.NDArray[np.int64]] = []
+    next_step: list[npt.NDArray[np.int64]] = []
+    first_group = first_gene = 0
+    for count, blocks, components in shape.array_shapes().values():
+        size = (count - 1, blocks, components)
+        numbers = first_group + np.arange((count - 1) * components).reshape(count - 1, 1, components)
+        groups.append(np.broadcast_to(numbers, size).ravel())
+        steps.append(np.broadcast_to(np.arange(1, count).reshape(-1, 1, 1), size).ravel())
+        genes = first_gene + np.arange(np.prod(size)).reshape(size)
+        later = np.full(size, -1)
+        later[:-1] = genes[1:]
+        next_step.append(later.ravel())
+        first_group += (count - 1) * components
+        first_gene += genes.size
+    return GeneLayout(np.concatenate(groups), np.concatenate(steps), np.concatenate(next_step))
 
 
 def genome_to_hex(genome: BoolArray) -> str:

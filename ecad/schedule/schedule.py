@@ -175,6 +175,24 @@ class Schedule:
         }
         return Schedule(**{**values, **changes})
 
+    def resample(self, steps: int) -> Schedule:
+        """The same pattern over another number of steps; `ecad.schedule.resample` has the formula.
+
+        Every component keeps its share of the compute but for less than one step. Its quality with that number of
+        steps is not known. As many steps as before: this schedule itself.
+        """
+        from ecad.schedule.resample import resample_steps
+
+        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+            raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {steps!r}")
+        if steps == self.steps:
+            return self
+        origin = {"steps": self.steps, "digest": self.digest()}
+        return self.replace(
+            recompute={name: resample_steps(array, steps) for name, array in self.recompute.items()},
+            provenance={**self.provenance, "resampled_from": origin},
+        )
+
     def recompute_fraction(self) -> float:
         """Share of all (step, block, component) entries that recompute."""
         ones = sum(int(array.sum()) for array in self.recompute.values())

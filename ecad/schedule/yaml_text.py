@@ -17,13 +17,18 @@ def dump_plain(data: Mapping[str, Any]) -> str:
 
     Plain data is dict with text keys, list, str, int, finite float, bool, None: the types of JSON.
     """
+    check_plain(data)
+    # So wide that no text is folded over several lines, which would diff badly.
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)
+
+
+def check_plain(data: Mapping[str, Any]) -> None:
+    """Raises ScheduleError for what `dump_plain` would refuse."""
     # Half of what the reader accepts: a schedule's own lines need room too.
     if sum(_count_plain(value, key, 2) for key, value in data.items()) > MAX_NODES // 2:
         raise ScheduleError(
             f"the metadata has more than {MAX_NODES // 2} values, too many for a schedule file"
         )
-    # So wide that no text is folded over several lines, which would diff badly.
-    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-# Of the quality between the cheapest schedule's and the best one's, the share a useful schedule must keep.
-_USEFUL_SHARE = 0.6
+# Of the quality between the cheapest schedule's and the best one's: the shares between which a search tells schedules
+# apart (above is as good as lossless, and differences are luck), and the share below which one is of no use to anybody.
+AIMED_SHARES = (0.6, 0.995)
+USEFUL_SHARE = 0.4
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -70,16 +72,15 @@ class FrontTracker:
         self._costs = [costs[index] for index in keep]
         self._qualities = [qualities[index] for index in keep]
 
-    @property
-    def useful_quality(self) -> float:
-        """Quality below which a schedule is of no use: it has lost most of what separates the extremes.
+    def quality_at(self, share: float) -> float:
+        """The quality that has lost all but this share of what separates the extremes.
 
         The extremes are the cheapest and the best point; both are known from the first generation on.
         """
         if not self._qualities:
             return -np.inf
         worst, best = self._qualities[0], self._qualities[-1]
-        return worst + _USEFUL_SHARE * (best - worst)
+        return worst + share * (best - worst)
 
     @property
     def points(self) -> list[tuple[float, float]]:

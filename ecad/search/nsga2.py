@@ -13,8 +13,8 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 
-from ecad.schedule import BoolArray
-from ecad.search.operators import BalancedBitflip, MultiPointCrossover, UnseenOnly
+from ecad.schedule import BoolArray, GeneLayout
+from ecad.search.operators import MultiPointCrossover, ScheduleMutation, UnseenOnly
 
 # What a failed evaluation counts as: worse than any real point in both objectives.
 FAILED = 1e3
@@ -23,7 +23,7 @@ FAILED = 1e3
 class GeneticSearch:
     """Minimises two objectives over bit vectors.
 
-    `initial` has shape (population, genes), `groups` (genes,): see `BalancedBitflip`. `ask` gives the next
+    `initial` has shape (population, genes), `layout` says what the genes mean. `ask` gives the next
     generation's genomes, each one that was never asked for before; `tell` takes their objectives, shape
     (genomes, 2). A genome with a non-finite objective counts as failed: every other one dominates it.
     """
@@ -33,7 +33,7 @@ class GeneticSearch:
         initial: BoolArray,
         *,
         seed: int,
-        groups: npt.NDArray[np.int64],
+        layout: GeneLayout,
         crossover_points: tuple[int, int] = (2, 4),
         crossover_probability: float = 0.9,
         mutation_rate: float = 0.02,
@@ -44,8 +44,8 @@ class GeneticSearch:
         self._algorithm = NSGA2(
             pop_size=population,
             sampling=initial,
-            crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability),
-            mutation=BalancedBitflip(mutation_rate, groups),
+            crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability, layout=layout),
+            mutation=ScheduleMutation(mutation_rate, layout),
             eliminate_duplicates=self._unseen,
         )
         with warnings.catch_warnings():

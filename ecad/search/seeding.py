@@ -10,10 +10,14 @@ from ecad.schedule import BoolArray, Schedule, ScheduleShape, heuristic, to_geno
 # In the order in which they enter a small population; "all" and "mask:0" are the ends of every front.
 SEED_HEURISTICS = ("all", "mask:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
 
+# Shares of the steps at which evenly spaced step masks recompute everything, where FORA has no such interval.
+EVEN_SHARES = (0.65, 0.45, 0.3, 0.15)
+
 
 def baseline_heuristics(shape: ScheduleShape) -> list[Schedule]:
-    """The heuristics that fit this model, `tgate` at half of the steps included."""
-    names = [*SEED_HEURISTICS, f"tgate:{max(1, shape.steps // 2)}"]
+    """The heuristics that fit this model: FORA and evenly spaced step masks, T-GATE at half of the steps, ..."""
+    even = [f"mask:{','.join(map(str, _even_steps(shape.steps, share)))}" for share in EVEN_SHARES]
+    names = [*SEED_HEURISTICS, *even, f"tgate:{max(1, shape.steps // 2)}"]
     schedules: list[Schedule] = []
     for name in names:
         try:
@@ -23,6 +27,12 @@ def baseline_heuristics(shape: ScheduleShape) -> list[Schedule]:
         if schedule not in schedules:
             schedules.append(schedule)
     return schedules
+
+
+def _even_steps(steps: int, share: float) -> list[int]:
+    """A share of the steps, evenly spaced from 0 on."""
+    count = max(1, round(share * steps))
+    return sorted({round(index * steps / count) for index in range(count)})
 
 
 def initial_genomes(

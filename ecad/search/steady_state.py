@@ -15,9 +15,9 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.problems.static import StaticProblem
 
-from ecad.schedule import BoolArray
+from ecad.schedule import BoolArray, GeneLayout
 from ecad.search.nsga2 import FAILED
-from ecad.search.operators import BalancedBitflip, MultiPointCrossover, UnseenOnly
+from ecad.search.operators import MultiPointCrossover, ScheduleMutation, UnseenOnly
 
 
 class SteadyStateSearch:
@@ -32,7 +32,7 @@ class SteadyStateSearch:
         initial: BoolArray,
         *,
         rng: np.random.Generator,
-        groups: npt.NDArray[np.int64],
+        layout: GeneLayout,
         crossover_points: tuple[int, int] = (2, 4),
         crossover_probability: float = 0.9,
         mutation_rate: float = 0.02,
@@ -44,10 +44,11 @@ class SteadyStateSearch:
         self._problem = Problem(n_var=genes, n_obj=2, xl=0, xu=1, vtype=bool)
         self._survival = RankAndCrowding()
         self._algorithm = NSGA2(
-            crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability),
-            mutation=BalancedBitflip(mutation_rate, groups),
+            crossover=MultiPointCrossover(*crossover_points, prob=crossover_probability, layout=layout),
+            mutation=ScheduleMutation(mutation_rate, layout),
             eliminate_duplicates=self._unseen,
         )
+        self._algorithm.random_state = rng  # by which tournaments of equals are decided
         # Until there are answers: parents without merit.
         self._orphans = self._ranked(Population.new("X", initial), np.zeros((self._size, 2)))
         self._population = Population.empty()

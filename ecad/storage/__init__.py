@@ -1,7 +1,9 @@
-"""The run folder: settings, the evaluation log that is also the checkpoint, the front, the report."""
+"""The run folder (settings, the evaluation log that is also the checkpoint, the front, the report), and the folder of
+an evaluation."""
 
+from ecad.storage.evaluation_folder import EvaluationFolder
 from ecad.storage.log import EvaluationLog
 from ecad.storage.run_folder import RunFolder
 from ecad.storage.status import StatusFile
 
-__all__ = ["EvaluationLog", "RunFolder", "StatusFile"]
+__all__ = ["EvaluationFolder", "EvaluationLog", "RunFolder", "StatusFile"]

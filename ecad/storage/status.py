@@ -53,7 +53,7 @@ class StatusFile:
     def update(self, progress: Progress, failures: Sequence[tuple[str, str]] = ()) -> None:
         """Take over what is known now; `failures` are (key, reason) of candidates that failed."""
         now_s = self._clock()
-        done = progress.images[0] if progress.phase == "held-out" else progress.evaluations
+        done = progress.evaluations if progress.phase == "search" else progress.images[0]
         if progress.phase != self._phase:
             self._window.clear()
             self._phase = progress.phase
@@ -61,20 +61,21 @@ class StatusFile:
         while len(self._window) > 2 and now_s - self._window[0][0] > _WINDOW_S:
             self._window.popleft()
         per_second = self._per_second()
-        if progress.phase == "held-out":
+        if progress.phase != "search":
             left = progress.images[1] - progress.images[0]
         else:
             done_before = (progress.generation - 1) * progress.population
             left = progress.generations * progress.population - done_before - progress.evaluated
-        images = 1 if progress.phase == "held-out" else progress.images_per_evaluation
+        images = progress.images_per_evaluation if progress.phase == "search" else 1
         self._content.update(
             state=progress.phase,
+            phase=progress.phase,  # stays when the state becomes "stopped" or "finished"
             generation=progress.generation,
             generations=progress.generations,
             evaluated=progress.evaluated,
             population=progress.population,
             evaluations=progress.evaluations,
-            heldout_images=list(progress.images),
+            images=list(progress.images),
             images_per_second=per_second * images,
             remaining_s=left / per_second if per_second > 0.0 else None,
             hypervolume=progress.hypervolume,

@@ -28,7 +28,7 @@ def measure(config: SearchConfig, execution: ExecutionSettings, count: int) -> f
         warmups = 2 * max(1, execution.workers or 1)
         genomes = initial_genomes(run.shape, count + warmups, np.random.default_rng(0), config.mutation_rate)
         candidates = [make_candidate(genome, run.shape, 1, index) for index, genome in enumerate(genomes)]
-        with executor_for(run, execution) as executor:
+        with executor_for(run, run.evaluator, execution) as executor:
             while any(worker.images == 0 for worker in executor.workers) or warmups:
                 list(executor.run(candidates[:1] if warmups == 0 else candidates[count:]))
                 warmups = 0

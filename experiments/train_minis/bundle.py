@@ -1,4 +1,4 @@
-"""Stage 5: put the trained parts together as a `PixArtAlphaPipeline` folder."""
+"""Stage 5: put the trained parts together as a `PixArtAlphaPipeline` folder; `save_bundle` serves flux-mini too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from data import SPECIAL_TOKENS, WORD_TO_ID
-from diffusers import AutoencoderKL, PixArtAlphaPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, PixArtAlphaPipeline
 from networks import build_scheduler, build_transformer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
@@ -35,10 +35,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def write_bundle(work: Path, folder: Path) -> None:
-    """Write the pipeline with the averaged transformer weights of ``work/transformer.pt``.
-
-    The transformer is stored in float16, which halves its file; it is loaded as float32 unless asked otherwise.
-    """
+    """Write pixart-mini with the averaged transformer weights of ``work/transformer.pt``."""
     state = torch.load(work / "transformer.pt")
     transformer = build_transformer()
     weights = transformer.state_dict()
@@ -49,9 +46,19 @@ def write_bundle(work: Path, folder: Path) -> None:
         tokenizer=build_tokenizer(),
         text_encoder=T5EncoderModel.from_pretrained(work / "text_encoder"),
         vae=AutoencoderKL.from_pretrained(refined if refined.exists() else work / "vae"),
-        transformer=transformer.half(),
+        transformer=transformer,
         scheduler=build_scheduler(),
     )
+    save_bundle(pipeline, folder)
+    print(f"{state['samples']} samples seen")
+
+
+def save_bundle(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Write ``folder`` anew, but for its model card.
+
+    The transformer is stored in float16, which halves its file; it is loaded as float32 unless asked otherwise.
+    """
+    pipeline.transformer.half()
     card = folder / "README.md"
     kept = card.read_text() if card.exists() else None
     if folder.exists():
@@ -61,18 +68,21 @@ def write_bundle(work: Path, folder: Path) -> None:
     if kept is not None:
         card.write_text(kept)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {state['samples']} samples seen, {size / 1e6:.1f} MB")
+    print(f"{folder}: {size / 1e6:.1f} MB")
 
 
 def _make_portable(folder: Path) -> None:
     """Name the tokenizer class as transformers 4 and 5 both know it, forget where weights lay, let all read."""
     index = json.loads((folder / "model_index.json").read_text())
-    index["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
+    for part, entry in index.items():
+        if part.startswith("tokenizer") and entry[1] != "CLIPTokenizer":
+            index[part] = ["transformers", "PreTrainedTokenizerFast"]
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     for path in sorted(folder.rglob("*config.json")):
         config = json.loads(path.read_text())
-        config.pop("_name_or_path", None)
-        if "tokenizer_class" in config:
+        for key in ("_name_or_path", "is_local", "local_files_only"):
+            config.pop(key, None)
+        if config.get("tokenizer_class", "CLIPTokenizer") != "CLIPTokenizer":
             config["tokenizer_class"] = "PreTrainedTokenizerFast"
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     for path in folder.rglob("*"):

@@ -1,4 +1,4 @@
-"""Stage 6: the bundled pipeline's scores on held-out captions: uncached, cached in plain ways, with fewer steps."""
+"""The last stage: a mini's scores on held-out captions: uncached, cached in plain ways, with fewer steps."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import PixArtAlphaPipeline
+from diffusers import DiffusionPipeline, FluxPipeline
 from PIL import Image
 
 from ecad.evaluation.scorers.alignment import alignment_components
+from ecad.models import family_of_transformer
 
-HELD_OUT = Path(__file__).parents[2] / "calibration_prompts" / "scenes-heldout.txt"
+PROMPTS = Path(__file__).parents[2] / "calibration_prompts"
+HELD_OUT = PROMPTS / "scenes-heldout.txt"
+SEARCH = PROMPTS / "scenes-search.txt"
+IMAGE_SIZE = 64
 STEPS = 20
 BATCH = 32
 # Captions are at most 17 tokens; the default padding of 120 gives the same images and costs more time.
@@ -23,13 +27,24 @@ SEQUENCE_LENGTH = 24
 PERIODS = (2, 3, 4, 5)
 FEWER_STEPS = (10, 7, 5, 4)
 GRID_COLUMNS = 8
+TABLE_HEAD = (
+    "run",
+    "share of steps computed",
+    "score",
+    "drop",
+    "object fit",
+    "background",
+    "objects all right",
+    "PSNR to uncached, dB",
+)
 
 
 @contextlib.contextmanager
 def every_nth_step(transformer: torch.nn.Module, period: int) -> Iterator[None]:
-    """Recompute attn1, attn2 and ff of all blocks every ``period``-th step only (FORA); else reuse their outputs.
+    """Recompute every component of all blocks every ``period``-th step only (FORA); else reuse their outputs.
 
-    Plain and independent of ecad's own caching on purpose, so that the two can be checked against each other.
+    The components are those of the family in `ecad.models.spec`; the caching is plain and independent of ecad's own on
+    purpose, so that the two can be checked against each other.
     """
     state = {"step": -1}
     originals = []
@@ -38,19 +53,20 @@ def every_nth_step(transformer: torch.nn.Module, period: int) -> Iterator[None]:
         state["step"] += 1
 
     handle = transformer.register_forward_pre_hook(count)
-    for block in transformer.transformer_blocks:
-        for name in ("attn1", "attn2", "ff"):
-            module = getattr(block, name)
-            original = module.forward
-            stored = {}
+    for block_list in family_of_transformer(type(transformer).__name__).block_lists:
+        for block in getattr(transformer, block_list.name):
+            for name in block_list.component_names:
+                module = getattr(block, name)
+                original = module.forward
+                stored = {}
 
-            def forward(*args, _original=original, _stored=stored, **kwargs):
-                if state["step"] % STEPS % period == 0:
-                    _stored["output"] = _original(*args, **kwargs)
-                return _stored["output"]
+                def forward(*args, _original=original, _stored=stored, **kwargs):
+                    if state["step"] % STEPS % period == 0:
+                        _stored["output"] = _original(*args, **kwargs)
+                    return _stored["output"]
 
-            originals.append((module, original))
-            module.forward = forward
+                originals.append((module, original))
+                module.forward = forward
     try:
         yield
     finally:
@@ -59,21 +75,29 @@ def every_nth_step(transformer: torch.nn.Module, period: int) -> Iterator[None]:
             del module.forward
 
 
-def generate(pipeline: PixArtAlphaPipeline, captions: list[str], steps: int, guidance: float) -> np.ndarray:
-    """One image per caption, caption i from seed i: uint8 (n, 64, 64, 3)."""
+def settings_of(pipeline: DiffusionPipeline) -> dict[str, object]:
+    """The arguments that this pipeline class needs for the minis' images of 64 x 64 pixels."""
+    if isinstance(pipeline, FluxPipeline):
+        return {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    return {"negative_prompt": "", "use_resolution_binning": False, "clean_caption": False}
+
+
+def generate(
+    pipeline: DiffusionPipeline, captions: list[str], steps: int, guidance: float, first_seed: int = 0
+) -> np.ndarray:
+    """One image per caption, caption i from seed ``first_seed`` + i: uint8 (n, 64, 64, 3)."""
     images = []
     for start in range(0, len(captions), BATCH):
         chunk = captions[start : start + BATCH]
+        seeds = range(first_seed + start, first_seed + start + len(chunk))
         output = pipeline(
             prompt=chunk,
-            negative_prompt="",
             num_inference_steps=steps,
             guidance_scale=guidance,
-            generator=[torch.Generator().manual_seed(start + row) for row in range(len(chunk))],
-            use_resolution_binning=False,
-            clean_caption=False,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             max_sequence_length=SEQUENCE_LENGTH,
             output_type="np",
+            **settings_of(pipeline),
         )
         images.append((output.images * 255).round().astype(np.uint8))
     return np.concatenate(images)
@@ -100,17 +124,40 @@ def save_grid(images: np.ndarray, path: Path) -> None:
     picture.resize((picture.width * 2, picture.height * 2), 0).save(path)
 
 
+def table(rows: list[dict[str, float]]) -> str:
+    """The rows as the table of the model cards."""
+    lines = [
+        "| " + " | ".join(TABLE_HEAD) + " |",
+        "|" + "---|" * len(TABLE_HEAD),
+    ]
+    for number, row in enumerate(rows):
+        drop = f"{row['drop']:.3f} +- {row['drop_95']:.3f}" if number else ""
+        noise = f"{row['psnr_db']:.1f}" if number else ""
+        lines.append(
+            f"| {row['run']} | {row['share']:.2f} | {row['score']:.3f} +- {row['score_95']:.3f} | {drop} "
+            f"| {row['objects']:.3f} | {row['background']:.3f} | {row['good_share']:.2f} | {noise} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def evaluate(
-    bundle: Path, work: Path, image_count: int, guidances: list[float], uncached_only: bool = False
+    bundle: Path,
+    work: Path,
+    image_count: int,
+    guidances: list[float],
+    uncached_only: bool = False,
+    first_seed: int = 0,
+    prompts: Path = HELD_OUT,
 ) -> None:
     """Print one row per way of running and write ``work/evaluation.json`` and picture grids.
 
-    The other rows use the first guidance scale.
+    The other rows use the first guidance scale. Any other first seed than 0 is part of the files' names.
     """
     torch.set_grad_enabled(False)
-    pipeline = PixArtAlphaPipeline.from_pretrained(bundle)
+    pipeline = DiffusionPipeline.from_pretrained(bundle)
     pipeline.set_progress_bar_config(disable=True)
-    captions = HELD_OUT.read_text().splitlines()[:image_count]
+    captions = prompts.read_text().splitlines()[:image_count]
+    label = f"-seed{first_seed}" if first_seed else ""
     runs = [(f"uncached, guidance {scale:g}", STEPS, None, scale) for scale in guidances]
     if not uncached_only:
         runs += [(f"fora:{period}", STEPS, period, guidances[0]) for period in PERIODS]
@@ -121,7 +168,7 @@ def evaluate(
         start = time.time()
         caching = contextlib.nullcontext() if period is None else every_nth_step(pipeline.transformer, period)
         with caching:
-            images = generate(pipeline, captions, steps, guidance)
+            images = generate(pipeline, captions, steps, guidance, first_seed)
         seconds = (time.time() - start) / len(captions)
         parts = alignment_components(captions, images)
         scores = parts["score"]
@@ -130,6 +177,7 @@ def evaluate(
         drop = reference_scores - scores
         row = {
             "run": name,
+            "share": -(-steps // (period or 1)) / STEPS,
             "score": round(float(scores.mean()), 4),
             "score_95": round(half_width(scores), 4),
             "drop": round(float(drop.mean()), 4),
@@ -141,5 +189,6 @@ def evaluate(
         }
         rows.append(row)
         print(json.dumps(row), flush=True)
-        save_grid(images, work / f"grid-{len(rows)}.png")
-    (work / "evaluation.json").write_text(json.dumps(rows, indent=1) + "\n")
+        save_grid(images, work / f"grid{label}-{len(rows)}.png")
+    (work / f"evaluation{label}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (work / f"evaluation{label}.md").write_text(table(rows))

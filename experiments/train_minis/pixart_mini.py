@@ -21,6 +21,7 @@ def main() -> None:
         "--guidance", type=float, nargs="+", default=[4.0], help="evaluate: guidance scale(s)"
     )
     parser.add_argument("--uncached-only", action="store_true", help="evaluate: skip cached and shorter runs")
+    parser.add_argument("--first-seed", type=int, default=0, help="evaluate: caption i from this seed + i")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
@@ -49,7 +50,12 @@ def main() -> None:
         from evaluate import evaluate
 
         evaluate(
-            arguments.bundle, arguments.work, arguments.images, arguments.guidance, arguments.uncached_only
+            arguments.bundle,
+            arguments.work,
+            arguments.images,
+            arguments.guidance,
+            arguments.uncached_only,
+            arguments.first_seed,
         )
 
 

@@ -100,6 +100,7 @@ def test_check_prints_clean_json() -> None:
         "blocks": {"transformer_blocks": 28},
         "model": {"name": "pixart-alpha", "height": 256, "width": 256},
         "recompute_fraction": 0.5,
+        "macs_model": "pixart-alpha",
     }
     # The paper (arXiv 2506.15682) gives 5.714 TMACs for the uncached model.
     assert macs_paper * speedup_paper == pytest.approx(5.714e12, abs=0.001e12)
@@ -157,6 +158,67 @@ def test_check_json_of_a_broken_file_says_so_and_fails(tmp_path: Path) -> None:
     content = json.loads(result.stdout)
     assert content == {"valid": False, "error": str(result.exception)}
     assert "format version 7" in content["error"]
+
+
+@pytest.mark.parametrize(
+    ("file", "model"),
+    [
+        ("pixart_alpha_256/ours_faster.json", "pixart-alpha"),
+        ("flux_256_to_1024/fast_256_to_1024.json", "flux-dev-1024"),
+    ],
+)
+def test_official_files(file: str, model: str, shared_folder: Path, tmp_path: Path) -> None:
+    official = shared_folder / "official" / "schedules" / file
+    published = json.loads(official.read_text(encoding="utf-8"))
+    result = invoke("check", official, "--json")
+    content = json.loads(result.stdout)
+    assert content["macs_paper"] == published["metrics"]["total_macs"]
+    assert content["macs_model"] == model
+    assert f"the MACs are those of {model}" in result.stderr
+    yaml, back = tmp_path / "s.yaml", tmp_path / "s.json"
+    assert invoke("import", official, "-o", yaml).exit_code == 0
+    assert load_schedule(yaml) == load_schedule(official)
+    assert invoke("export", yaml, "-o", back).exit_code == 0
+    assert json.loads(back.read_text(encoding="utf-8")) == published
+    shown = invoke("show", official)
+    assert shown.exit_code == 0
+    assert "NVIDIA RTX A6000" in " ".join(shown.stdout.split())  # wherever the line is folded
+    assert "by_inference_step" not in shown.stdout
+    for command in ("import", "export"):
+        assert "--force" in str(refused(command, official, "-o", yaml))
+
+
+def test_import_with_a_model(tmp_path: Path) -> None:
+    original, imported = tmp_path / "s.json", tmp_path / "s.yaml"
+    assert invoke("export", "pixart-sigma/fora-2", "-o", original).exit_code == 0
+    published = json.loads(original.read_text(encoding="utf-8"))
+    # fora:2 of the paper's 20 steps: 10 in full, 10 of the constant alone.
+    assert published["metrics"]["total_macs"] == 10 * 285_689_806_848 + 10 * 1_498_447_872
+    assert invoke("import", original, "-o", imported, "--model", "pixart-sigma-512").exit_code == 0
+    assert load_schedule(imported).model == {"name": "pixart-sigma-512", "height": 512, "width": 512}
+    error = refused("import", original, "-o", tmp_path / "x.yaml", "--model", "flux-dev")
+    assert "does not fit flux-dev" in str(error)
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_another_model_is_noted() -> None:
+    result = invoke("check", "pixart-alpha/fora-2", "--model", "pixart-sigma")
+    assert result.exit_code == 0
+    assert "note: the schedule 'fora:2' was learnt on pixart-alpha" in result.stderr
+    assert invoke("check", "pixart-alpha/fora-2").stderr == ""
+    assert "does not fit" in str(refused("check", "pixart-alpha/fora-2", "--model", "flux-dev"))
+
+
+@pytest.mark.parametrize(("model", "steps"), [("flux-dev", 20), ("flux-schnell-1024", 4)])
+def test_flux(model: str, steps: int, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    assert invoke("new", "fora:2", "--model", model, "-o", path).exit_code == 0
+    content = json.loads(invoke("check", path, "--json").stdout)
+    assert (content["family"], content["steps"]) == ("flux", steps)
+    assert content["blocks"] == {"transformer_blocks": 19, "single_transformer_blocks": 38}
+    assert content["speedup_macs"] == pytest.approx(2.0, abs=0.01)
+    assert "single_transformer_blocks" in invoke("show", path).stdout
+    assert "no cross_attention" in str(refused("new", "tgate:2", "--model", model, "-o", tmp_path / "x.yaml"))
 
 
 def test_show_draws_every_step_of_every_component() -> None:

@@ -88,6 +88,10 @@ def test_states_without_a_running_search(ecad_command: Command, folder: Path) ->
         status.update(progress(workers=()))
     assert "stopped: continue with ecad search --resume" in ecad_command("status", folder)[1]
     with StatusFile(folder) as status:
+        status.update(progress(phase="selection", images=(4, 8)))
+        assert "selection    4 of 8 images" in ecad_command("status", folder)[1]
+    assert "selection    4 of 8 images" in ecad_command("status", folder)[1]
+    with StatusFile(folder) as status:
         status.update(progress(phase="held-out", images=(5, 20)))
         assert "held-out     5 of 20 images" in ecad_command("status", folder)[1]
         status.finish()

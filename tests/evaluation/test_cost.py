@@ -19,6 +19,7 @@ from ecad.evaluation.cost import (
     Workload,
     component_macs,
     constant_macs,
+    dead_macs,
     native_size,
     schedule_macs,
     speedup_macs,
@@ -26,9 +27,10 @@ from ecad.evaluation.cost import (
     workload_for,
 )
 from ecad.models import ModelSource, find_model
-from ecad.schedule import Schedule, ScheduleShape, heuristic
+from ecad.schedule import Schedule, ScheduleShape, heuristic, load_schedule
 
 BLOCKS = "transformer_blocks"
+SINGLE = "single_transformer_blocks"
 COMPONENTS = ("attn1", "attn2", "ff")
 
 # ../shared beside the repository: published files of the paper's authors, not part of the project.
@@ -38,6 +40,8 @@ OFFICIAL_FILES = (
     ("pixart_alpha_256/ours_faster.json", "pixart-alpha"),
     ("pixart_alpha_ablations/pop_72_imgs_pp_10_prompts_33_highest_tmacs.json", "pixart-alpha"),
     ("pixart_sigma_256/ours_fast.json", "pixart-sigma"),
+    ("flux_256/ours_fast.json", "flux-dev"),
+    ("flux_256_to_1024/fast_256_to_1024.json", "flux-dev-1024"),
 )
 
 
@@ -77,21 +81,30 @@ class TestPaperConvention:
         assert uncached_macs(20, workload("pixart-sigma"), "paper") == alpha
         assert uncached_macs(20, workload("pixart-alpha", guidance=False), "paper") == alpha
 
+    def test_flux_components(self) -> None:
+        """256 pixels: batch 2, 256 image and 512 text tokens; the integers of the official implementation."""
+        assert component_macs(workload("flux-dev"), "paper") == {
+            (BLOCKS, "attn"): 57_982_058_496,
+            (BLOCKS, "ff"): 38_654_705_664,
+            (BLOCKS, "ff_context"): 77_309_411_328,
+            (SINGLE, "attn"): 43_486_543_872,
+            (SINGLE, "proj_mlp"): 57_982_058_496,
+            (SINGLE, "proj_out"): 72_477_573_120,
+        }
+        assert constant_macs(workload("flux-dev"), "paper") == 19_643_498_496
+        assert uncached_macs(20, workload("flux-dev"), "paper") == 198_691_510_026_240
+
+    def test_flux_1024(self) -> None:
+        assert constant_macs(workload("flux-dev-1024"), "paper") == 22_663_397_376
+        assert uncached_macs(20, workload("flux-dev-1024"), "paper") == 1_190_245_108_285_440
+
     @pytest.mark.parametrize(("file", "model"), OFFICIAL_FILES)
     def test_published_schedules(self, file: str, model: str) -> None:
         path = OFFICIAL / file
         if not path.is_file():
             pytest.skip(f"the published schedule {file} is not at hand (looked in {OFFICIAL})")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        steps = content["cache_schedule"]["schedule"]
-        flags = np.array(
-            [
-                [[steps[f"{step:03d}"][str(block)][name] for name in COMPONENTS] for block in range(28)]
-                for step in range(20)
-            ]
-        )
-        schedule = Schedule("pixart", {BLOCKS: flags})
-        assert schedule_macs(schedule, workload(model), "paper") == content["metrics"]["total_macs"]
+        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        assert schedule_macs(load_schedule(path), workload(model), "paper") == metrics["total_macs"]
 
 
 @cache
@@ -101,33 +114,49 @@ def torch_counts(name: str) -> dict[str, int]:
     There `scaled_dot_product_attention` runs as its plain products (`aten.bmm`), which FlopCounterMode counts;
     `test_attention_products_are_seen` makes sure of it. The counter gives 2 FLOPs per multiply-accumulate.
     """
-    from diffusers import PixArtTransformer2DModel
-
     load = workload(name)
-    config = dict(load.transformer)
-    additional = config["use_additional_conditions"]
     with torch.device("meta"):
-        transformer = PixArtTransformer2DModel(**config).eval()
-        inputs: dict[str, Any] = {
-            "hidden_states": torch.empty(
-                load.rows, config["in_channels"], load.latent_height, load.latent_width
-            ),
-            "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["caption_channels"]),
-            "encoder_attention_mask": torch.empty(load.rows, load.text_tokens),
-            "timestep": torch.empty(load.rows),
-            "added_cond_kwargs": {
-                "resolution": torch.empty(load.rows, 2) if additional else None,
-                "aspect_ratio": torch.empty(load.rows, 1) if additional else None,
-            },
-        }
+        transformer, inputs = pixart_on_meta(load) if load.family == "pixart" else flux_on_meta(load)
     with torch.no_grad(), FlopCounterMode(display=False, depth=None) as counter:
-        transformer(**inputs)
+        transformer.eval()(**inputs)
     counts: dict[str, int] = {}
     for module, operations in counter.get_flop_counts().items():
         flops = sum(operations.values())
         assert flops % 2 == 0
-        counts[module.removeprefix("PixArtTransformer2DModel").removeprefix(".")] = flops // 2
+        counts[module.removeprefix(type(transformer).__name__).removeprefix(".")] = flops // 2
     return counts
+
+
+def pixart_on_meta(load: Workload) -> tuple[Any, dict[str, Any]]:
+    from diffusers import PixArtTransformer2DModel
+
+    config = dict(load.transformer)
+    additional = config["use_additional_conditions"]
+    return PixArtTransformer2DModel(**config), {
+        "hidden_states": torch.empty(load.rows, config["in_channels"], load.latent_height, load.latent_width),
+        "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["caption_channels"]),
+        "encoder_attention_mask": torch.empty(load.rows, load.text_tokens),
+        "timestep": torch.empty(load.rows),
+        "added_cond_kwargs": {
+            "resolution": torch.empty(load.rows, 2) if additional else None,
+            "aspect_ratio": torch.empty(load.rows, 1) if additional else None,
+        },
+    }
+
+
+def flux_on_meta(load: Workload) -> tuple[Any, dict[str, Any]]:
+    from diffusers import FluxTransformer2DModel
+
+    config = dict(load.transformer)
+    return FluxTransformer2DModel(**config), {
+        "hidden_states": torch.empty(load.rows, load.image_tokens, config["in_channels"]),
+        "encoder_hidden_states": torch.empty(load.rows, load.text_tokens, config["joint_attention_dim"]),
+        "pooled_projections": torch.empty(load.rows, config["pooled_projection_dim"]),
+        "timestep": torch.empty(load.rows),
+        "img_ids": torch.empty(load.image_tokens, 3),
+        "txt_ids": torch.empty(load.text_tokens, 3),
+        "guidance": torch.empty(load.rows) if config["guidance_embeds"] else None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -139,6 +168,9 @@ def torch_counts(name: str) -> dict[str, int]:
         "pixart-sigma",
         "pixart-sigma-1024",
         "pixart-mini",
+        "flux-dev",
+        "flux-dev-1024",
+        "flux-schnell",
     ],
 )
 class TestTrueConvention:
@@ -154,20 +186,31 @@ class TestTrueConvention:
     def test_every_block_and_component(self, name: str) -> None:
         counts = torch_counts(name)
         for (block_list, component), macs in component_macs(self.load(name)).items():
-            for block in range(self.load(name).transformer["num_layers"]):
+            key = "num_layers" if block_list == BLOCKS else "num_single_layers"
+            for block in range(self.load(name).transformer[key]):
                 assert counts[f"{block_list}.{block}.{component}"] == macs
 
     def test_constant(self, name: str) -> None:
-        counts = torch_counts(name)
-        outside = ("pos_embed", "adaln_single", "caption_projection", "proj_out")
-        assert constant_macs(self.load(name)) == sum(counts[module] for module in outside)
+        counts, load = torch_counts(name), self.load(name)
+        outside = ["pos_embed", "adaln_single", "caption_projection", "proj_out"]
+        if load.family == "flux":
+            outside = ["x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"]
+            outside += [
+                f"{BLOCKS}.{block}.{norm}" for block in range(19) for norm in ("norm1", "norm1_context")
+            ]
+            outside += [f"{SINGLE}.{block}.norm" for block in range(38)]
+        assert constant_macs(load) == sum(counts[module] for module in outside)
 
     def test_attention_products_are_seen(self, name: str) -> None:
-        """Per row QK^T and AV: (image x image x width) each, so torch's count exceeds the linear layers'."""
+        """Per row QK^T and AV: (keys x queries x width) each, so torch's count exceeds the linear layers'."""
         counts, load = torch_counts(name), self.load(name)
-        linears = sum(counts[f"{BLOCKS}.0.attn1.{part}"] for part in ("to_q", "to_k", "to_v", "to_out.0"))
         width = load.transformer["num_attention_heads"] * load.transformer["attention_head_dim"]
-        assert counts[f"{BLOCKS}.0.attn1"] - linears == load.rows * 2 * load.image_tokens**2 * width
+        tokens, attention, parts = load.image_tokens, "attn1", ["to_q", "to_k", "to_v", "to_out.0"]
+        if load.family == "flux":
+            tokens, attention = tokens + load.text_tokens, "attn"
+            parts += ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
+        linears = sum(counts[f"{BLOCKS}.0.{attention}.{part}"] for part in parts)
+        assert counts[f"{BLOCKS}.0.{attention}"] - linears == load.rows * 2 * tokens**2 * width
 
 
 class TestSchedules:
@@ -212,6 +255,26 @@ class TestSchedules:
         gated = replace(tiny, transformer={**tiny.transformer, "activation_fn": "geglu"})
         assert component_macs(gated)[BLOCKS, "ff"] == 128 + 64
 
+    def test_dead_compute_is_not_counted(self) -> None:
+        """Attention of one single-stream block runs in steps 1 and 2, its reader in 0 and 2: step 1's is never read."""
+        load = workload("flux-schnell")
+        shape = ScheduleShape("flux", 4, {BLOCKS: 19, SINGLE: 38})
+        arrays = shape.filled(False)
+        arrays[SINGLE][1:3, 5, 0] = True
+        arrays[SINGLE][2, 5, 2] = True
+        arrays[SINGLE][3, 5, 1] = True  # read by nobody: the last step
+        schedule = Schedule("flux", arrays)
+        parts = component_macs(load)
+        live = parts[SINGLE, "attn"] + parts[SINGLE, "proj_out"]
+        dead = parts[SINGLE, "attn"] + parts[SINGLE, "proj_mlp"]
+        assert dead_macs(schedule, load) == dead
+        assert schedule_macs(schedule, load) == uncached_macs(1, load) + 3 * constant_macs(load) + live
+        paper = component_macs(load, "paper")
+        expected = uncached_macs(1, load, "paper") + 3 * constant_macs(load, "paper")
+        expected += 2 * paper[SINGLE, "attn"] + paper[SINGLE, "proj_mlp"] + paper[SINGLE, "proj_out"]
+        assert schedule_macs(schedule, load, "paper") == expected
+        assert dead_macs(heuristic("random:0.5", xl_shape()), workload("pixart-alpha")) == 0
+
     @pytest.mark.parametrize("convention", ["true", "paper"])
     def test_speedup(self, convention: str) -> None:
         load = workload("pixart-alpha")
@@ -249,6 +312,25 @@ class TestWorkload:
         load = workload("pixart-sigma", height=512, width=256, text_tokens=77, guidance=False)
         assert (load.latent_height, load.latent_width) == (64, 32)
         assert (load.image_tokens, load.text_tokens, load.rows) == (512, 77, 1)
+
+    def test_flux(self) -> None:
+        load = workload("flux-dev-1024")
+        assert (load.latent_height, load.image_tokens, load.text_tokens, load.rows) == (128, 4096, 512, 1)
+        assert workload("flux-schnell").text_tokens == 256
+        wide = workload("flux-dev", height=256, width=512, guidance=True, true_guidance=True)
+        assert (wide.image_tokens, wide.rows) == (512, 2)
+        assert uncached_macs(1, wide) == 2 * uncached_macs(1, workload("flux-dev", width=512))
+        with pytest.raises(ConfigError, match="height.*16.*264"):
+            workload("flux-dev", height=264)
+
+    def test_flux_folder(self, tmp_path: Path) -> None:
+        config = {
+            **(find_model("flux-dev").transformer_config or {}),
+            "_class_name": "FluxTransformer2DModel",
+        }
+        source = folder(tmp_path, config, {"block_out_channels": [8] * 4})
+        assert native_size(source) == 1024  # the pipeline's default
+        assert workload_for(source).text_tokens == 512
 
     def test_local_folder(self, tmp_path: Path) -> None:
         source = folder(tmp_path, {}, {"block_out_channels": [8, 8, 8]})
@@ -304,6 +386,8 @@ def folder(path: Path, changes: dict[str, Any], vae: Any) -> ModelSource:
         "cross_attention_dim": 16,
         **changes,
     }
+    pipeline = "FluxPipeline" if "Flux" in str(config["_class_name"]) else "PixArtAlphaPipeline"
+    (path / "model_index.json").write_text(json.dumps({"_class_name": pipeline}), encoding="utf-8")
     for name, content in (("transformer", config), ("vae", vae)):
         (path / name).mkdir()
         if content is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_models import tiny_pixart
 
 import ecad
 from ecad.errors import ConfigError
@@ -166,3 +167,17 @@ def test_missing_weights_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) as caught:
         load_model("pixart-alpha", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("resolution", [256, 1024])
+@pytest.mark.parametrize("changes", [{}, {"guidance_scale": 1.0}, {"height": 48, "max_sequence_length": 300}])
+def test_sigma_is_bit_identical_to_its_pipeline(
+    resolution: int, changes: dict[str, Any], tiny_folder: Path
+) -> None:
+    """PixArt-Sigma: 300 text tokens, another VAE, and no size conditions at 1024 pixels."""
+    pipe = tiny_pixart(sigma=True, resolution=resolution)
+    changes = {"height": 32, "width": 32, **changes}
+    sampler = sampler_of(pipe, tiny_folder, **changes)
+    images = sampler.sample(sampler.encode(PROMPTS, batch_size=3), JOBS)
+    assert np.array_equal(images, pipeline_images(pipe, PROMPTS, [11, 12, 13], **changes))
+    assert images.std() > 5

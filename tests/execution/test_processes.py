@@ -222,13 +222,15 @@ def test_the_command_on_ray_gives_the_local_bytes(
     """The tiny PixArt pipeline, in this process and on two workers that load it themselves."""
     (tmp_path / "search.txt").write_text(
         "a large red circle on a gray background\na small blue square on a white background\n"
-        "a small green square on a white background\n"
+        "a small green square on a white background\na large green circle on a gray background\n"
+        "a large blue circle on a white background\n"
     )
     (tmp_path / "heldout.txt").write_text("a small red square on a white background\n")
     settings = {
         **{"model": str(tiny_folder), "steps": 6, "generations": 2, "population": 6, "quality": "alignment"},
         **{"prompts": str(tmp_path / "search.txt"), "heldout_prompts": str(tmp_path / "heldout.txt")},
         **{"height": 64, "width": 64, "batch_size": 2, "device": "cpu"},
+        **{"prompts_limit": 3, "selection_limit": 2},
     }
     options = [
         part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))
@@ -242,8 +244,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     assert "ray" not in err.lower().replace(str(tmp_path / "ray"), "").replace("gray", ""), err
     assert "workers" in err
     search(SearchConfig.from_mapping(settings), tmp_path / "local", execution=ExecutionSettings(threads=1))
-    names = ["config.yaml", "evaluations.jsonl", "history.json"]
-    for name in names:
+    for name in ("config.yaml", "evaluations.jsonl", "selection.jsonl", "history.json"):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]
     assert [path.read_bytes() for path in fronts[0]] == [path.read_bytes() for path in fronts[1]]

@@ -28,8 +28,12 @@ def test_every_preset_is_complete(name: str) -> None:
     source = find_model(name)
     assert source.spec is not None
     counts = source.spec.block_counts(source.transformer_config or {})
-    assert counts == {"transformer_blocks": 8 if name == "pixart-mini" else 28}
+    assert set(counts) == set(source.spec.block_list_names)
+    if source.preset is not None and source.preset.source is not None:
+        pixart, flux = {"transformer_blocks": 28}, {"transformer_blocks": 19, "single_transformer_blocks": 38}
+        assert counts == (flux if source.spec.family == "flux" else pixart)
     assert source.preset is not None
+    assert source.template is source.preset
     assert source.preset.height % (source.preset.vae_scale_factor * 2) == 0
 
 
@@ -50,6 +54,53 @@ def test_a_local_folder_is_recognised_by_its_transformer(tiny_folder: Path, tmp_
     config.unlink()
     with pytest.raises(ModelError, match=r"not a diffusers pipeline folder.*save_pretrained"):
         find_model(str(tmp_path))
+
+
+def pipeline_folder(folder: Path, pipeline_class: str, **transformer: object) -> Path:
+    """The two small files that a model is recognised by."""
+    (folder / "transformer").mkdir(parents=True)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline_class}))
+    (folder / "transformer" / "config.json").write_text(json.dumps(transformer))
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in BUNDLED])
+def test_a_downloaded_preset_is_recognised(name: str, tmp_path: Path) -> None:
+    """A local copy has the preset's settings; 256 and 1024 of FLUX are the same files, so the first one's."""
+    preset = PRESETS[name]
+    class_name = get_family(preset.family).transformer_class
+    folder = pipeline_folder(
+        tmp_path / "copy", preset.pipeline_class, _class_name=class_name, **preset.transformer
+    )
+    source = find_model(str(folder))
+    assert source.preset is None
+    assert source.is_template_architecture
+    expected = name.removesuffix("-1024") if preset.family == "flux" else name
+    assert source.template is PRESETS[expected]
+
+
+def test_other_sizes_of_a_known_pipeline_have_the_settings_of_the_preset_most_alike(tmp_path: Path) -> None:
+    def template(folder: str, pipeline_class: str, **config: object) -> tuple[str, bool]:
+        source = find_model(str(pipeline_folder(tmp_path / folder, pipeline_class, **config)))
+        assert source.template is not None
+        return source.template.name, source.is_template_architecture
+
+    pixart = {"_class_name": "PixArtTransformer2DModel", "num_layers": 3}
+    flux = {"_class_name": "FluxTransformer2DModel", "num_layers": 3}
+    assert template("a", "PixArtAlphaPipeline", **pixart) == ("pixart-alpha", False)
+    assert template("b", "PixArtSigmaPipeline", **pixart) == ("pixart-sigma", False)
+    assert template("c", "PixArtSigmaPipeline", sample_size=128, **pixart) == ("pixart-sigma-1024", False)
+    assert template("d", "FluxPipeline", guidance_embeds=True, **flux) == ("flux-dev", False)
+    assert template("e", "FluxPipeline", guidance_embeds=False, **flux) == ("flux-schnell", False)
+    # A class that no preset has: the family alone decides.
+    assert template("f", "FluxImg2ImgPipeline", guidance_embeds=True, **flux) == ("flux-dev", False)
+
+
+def test_a_folder_without_its_index_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = pipeline_folder(tmp_path / "x", "FluxPipeline", _class_name="FluxTransformer2DModel")
+    (folder / "model_index.json").unlink()
+    with pytest.raises(ModelError, match=r"not a diffusers pipeline folder: model_index.json is missing"):
+        find_model(str(folder))
 
 
 def test_mistakes_are_named() -> None:

@@ -163,3 +163,58 @@ def test_random_heuristics_are_seeded() -> None:
 def test_wrong_heuristics_are_named(name: str, message: str) -> None:
     with pytest.raises(ScheduleError, match=message):
         heuristic(name, SHAPE)
+
+
+# --- heuristics on two block lists ---
+
+FLUX_SHAPE = ScheduleShape("flux", 5, {"transformer_blocks": 2, "single_transformer_blocks": 3})
+EVERY, THIRD = [0, 1, 2, 3, 4], [0, 3]
+FLUX_EXPECTED = {  # steps of 5 for (attn, ff, ff_context) and for (attn, proj_mlp, proj_out)
+    "fora:3": ([THIRD] * 3, [THIRD] * 3),
+    "attn:3": ([THIRD, EVERY, EVERY], [THIRD, EVERY, EVERY]),
+    "mask:0,4": ([[0, 4]] * 3, [[0, 4]] * 3),
+    "random:0": ([[0]] * 3, [[0]] * 3),
+    "all": ([EVERY] * 3, [EVERY] * 3),
+}
+
+
+@pytest.mark.parametrize("name", FLUX_EXPECTED)
+def test_heuristics_on_flux_by_hand(name: str) -> None:
+    schedule = heuristic(name, FLUX_SHAPE)
+    for array, expected in zip(schedule.recompute.values(), FLUX_EXPECTED[name], strict=True):
+        for component, steps in enumerate(expected):
+            for block in range(array.shape[1]):
+                assert np.flatnonzero(array[:, block, component]).tolist() == steps
+
+
+def test_random_heuristics_draw_each_block_list_on_its_own() -> None:
+    double, single = heuristic("random:0.5:1", FLUX_SHAPE).recompute.values()
+    assert 0 < double[1:].mean() < 1
+    assert 0 < single[1:].mean() < 1
+    assert not np.array_equal(double, single[:, :2])
+
+
+def test_tgate_needs_cross_attention() -> None:
+    with pytest.raises(
+        ScheduleError, match="'tgate:2' does not fit family 'flux': it has no cross_attention"
+    ):
+        heuristic("tgate:2", FLUX_SHAPE)
+
+
+def test_genomes_of_two_block_lists() -> None:
+    assert genome_length(FLUX_SHAPE) == 4 * (2 + 3) * 3
+    schedule = heuristic("random:0.4:7", FLUX_SHAPE)
+    assert from_genome(to_genome(schedule), FLUX_SHAPE) == schedule
+    genome = np.zeros(60, dtype=bool)
+    genome[24 + 9 + 3 + 2] = True  # after the first list: step 2, block 1, component 2
+    array = from_genome(genome, FLUX_SHAPE).recompute["single_transformer_blocks"]
+    assert np.argwhere(array[1:]).tolist() == [[1, 1, 2]]
+
+
+def test_a_missing_block_list_is_named() -> None:
+    with pytest.raises(
+        ScheduleError, match=r"\['transformer_blocks', 'single_transformer_blocks'\].*the schedule has"
+    ):
+        Schedule("flux", {"transformer_blocks": np.ones((5, 2, 3), dtype=bool)})
+    with pytest.raises(ScheduleError, match=r"'single_transformer_blocks'\], not \['transformer_blocks'\]"):
+        ScheduleShape("flux", 5, {"transformer_blocks": 2})

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from ecad.errors import ScheduleError
-from ecad.schedule import ScheduleShape, from_genome, gene_groups, genome_length, heuristic, to_genome
+from ecad.schedule import (
+    GeneLayout,
+    ScheduleShape,
+    from_genome,
+    gene_layout,
+    genome_length,
+    heuristic,
+    to_genome,
+)
 from ecad.search import GeneticSearch, hypervolume, initial_genomes
-from ecad.search.operators import MultiPointCrossover
+from ecad.search.operators import MultiPointCrossover, ScheduleMutation
 
 SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
-GROUPS = gene_groups(SHAPE)
+LAYOUT = gene_layout(SHAPE)
 WEIGHTS = np.random.default_rng(0).random(genome_length(SHAPE))
 
 
@@ -24,7 +32,7 @@ def objectives(genomes: np.ndarray) -> np.ndarray:
 def run(generations: int, seed: int = 0, population: int = 12) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     search = GeneticSearch(
-        initial_genomes(SHAPE, population, rng, 0.02), seed=seed, groups=GROUPS, mutation_rate=0.03
+        initial_genomes(SHAPE, population, rng, 0.02), seed=seed, layout=LAYOUT, mutation_rate=0.03
     )
     asked = []
     for _ in range(generations):
@@ -67,7 +75,7 @@ def test_the_front_improves() -> None:
 
 def test_failed_evaluations_never_become_parents() -> None:
     """Genomes whose first gene is set fail (NaN): they must die out although they would be cheap."""
-    search = GeneticSearch(initial_genomes(SHAPE, 16, np.random.default_rng(0), 0.02), seed=0, groups=GROUPS)
+    search = GeneticSearch(initial_genomes(SHAPE, 16, np.random.default_rng(0), 0.02), seed=0, layout=LAYOUT)
     for _ in range(15):
         genomes = search.ask()
         values = objectives(genomes)
@@ -78,7 +86,7 @@ def test_failed_evaluations_never_become_parents() -> None:
 
 
 def test_tell_wants_the_objectives_of_the_last_ask() -> None:
-    search = GeneticSearch(initial_genomes(SHAPE, 8, np.random.default_rng(0), 0.02), seed=0, groups=GROUPS)
+    search = GeneticSearch(initial_genomes(SHAPE, 8, np.random.default_rng(0), 0.02), seed=0, layout=LAYOUT)
     search.ask()
     with pytest.raises(ValueError, match="last ask"):
         search.tell(np.zeros((3, 2)))
@@ -90,7 +98,7 @@ def test_an_exhausted_space_ends_the_search() -> None:
     search = GeneticSearch(
         initial_genomes(shape, 4, np.random.default_rng(0), 0.3),
         seed=0,
-        groups=gene_groups(shape),
+        layout=gene_layout(shape),
         mutation_rate=0.3,
     )
     seen = 0
@@ -104,47 +112,95 @@ def test_an_exhausted_space_ends_the_search() -> None:
 
 
 def test_crossover_swaps_between_two_and_four_points() -> None:
-    crossover = MultiPointCrossover(2, 4, prob=1.0)
-    parents = np.stack([np.zeros((200, 40), dtype=bool), np.ones((200, 40), dtype=bool)])
+    shape = ScheduleShape("pixart", 11, {"transformer_blocks": 2})
+    crossover = MultiPointCrossover(2, 4, prob=1.0, layout=gene_layout(shape))
+    parents = np.stack([np.zeros((400, 60), dtype=bool), np.ones((400, 60), dtype=bool)])
     children = crossover._do(None, parents, random_state=np.random.default_rng(0))
     changes = (np.diff(children[0].astype(int), axis=1) != 0).sum(axis=1)
     assert set(changes.tolist()) == {2, 3, 4}
     assert np.array_equal(children[0], ~children[1])
+    by_step = children[0].reshape(400, 10, 6)
+    whole_steps = (by_step == by_step[:, :, :1]).all(axis=(1, 2))
+    assert 0.4 < whole_steps.mean() < 0.6
 
 
-def test_mutation_keeps_the_number_of_ones() -> None:
-    """A sparse genome stays sparse on average, and the share of flipped genes is the rate."""
-    from ecad.search.operators import BalancedBitflip
-
-    rng = np.random.default_rng(0)
-    for share in (0.1, 0.5, 0.9):
-        genomes = rng.random((400, 500)) < share
-        mutated = BalancedBitflip(0.04, np.arange(500))._do(None, genomes, random_state=rng)
-        assert (genomes ^ mutated).mean() == pytest.approx(0.04, rel=0.05)
-        assert mutated.mean() == pytest.approx(genomes.mean(), abs=0.003)
-    extreme = BalancedBitflip(0.04, np.arange(500))._do(
-        None, np.zeros((400, 500), dtype=bool), random_state=rng
-    )
-    assert 0.01 < extreme.mean() < 0.03
+def line_layout(steps: int, width: int = 1) -> GeneLayout:
+    """One component in `width` blocks: each step is one group."""
+    numbers = np.repeat(np.arange(steps), width)
+    later = np.arange(steps * width) + width
+    return GeneLayout(numbers, numbers + 1, np.where(later < steps * width, later, -1))
 
 
-def test_half_of_the_offspring_mutate_by_group() -> None:
-    """In a genome of whole groups a group flip leaves whole groups."""
-    from ecad.search.operators import BalancedBitflip
+def children_of(genomes: np.ndarray, layout: GeneLayout, rate: float = 0.04, seed: int = 0) -> np.ndarray:
+    return ScheduleMutation(rate, layout)._do(None, genomes, random_state=np.random.default_rng(seed))
 
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(50), 10)
-    genomes = (rng.random((400, 50)) < 0.3)[:, groups]
-    mutated = BalancedBitflip(0.04, groups)._do(None, genomes, random_state=rng)
-    sums = mutated.reshape(400, 50, 10).sum(axis=2)
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_mutation_keeps_the_number_of_ones(share: float) -> None:
+    """A sparse genome stays sparse on average; what is no shift flips a share `rate` of the genes."""
+    genomes = np.random.default_rng(0).random((800, 500)) < share
+    children = children_of(genomes, line_layout(500))
+    assert children.mean() == pytest.approx(genomes.mean(), abs=0.003)
+    changed = (genomes ^ children).sum(axis=1)
+    flips = changed > 4  # one or two shifts change two to four genes
+    assert 0.4 < flips.mean() < 0.6
+    assert changed[flips].mean() == pytest.approx(0.04 * 500, rel=0.1)
+
+
+def test_without_anything_to_shift_genes_flip() -> None:
+    genomes = np.zeros((400, 500), dtype=bool)
+    children = children_of(genomes, line_layout(500))
+    assert 0.01 < children.mean() < 0.03
+
+
+def test_a_fifth_of_the_children_flips_single_genes() -> None:
+    """In a genome of whole groups a flipped or shifted group leaves whole groups, a flipped gene does not."""
+    genomes = np.repeat(np.random.default_rng(0).random((800, 50)) < 0.3, 10, axis=1)
+    children = children_of(genomes, line_layout(50, width=10))
+    sums = children.reshape(800, 50, 10).sum(axis=2)
     whole = np.isin(sums, (0, 10)).all(axis=1)
-    assert 0.4 < whole.mean() < 0.6
-    assert (mutated ^ genomes).mean() == pytest.approx(0.04, rel=0.1)
+    assert 0.15 < 1 - whole.mean() < 0.25
 
 
-def test_groups_are_steps_and_components() -> None:
+def test_a_shift_moves_a_step_by_one() -> None:
+    """From a step mask, half of the children only move recomputed steps, of all components or of one."""
+    shape = ScheduleShape("pixart", 10, {"transformer_blocks": 3})
+    mask = heuristic("mask:0,3,6", shape)
+    genomes = np.stack([to_genome(mask)] * 400)
+    children = children_of(genomes, gene_layout(shape), rate=0.0)  # a flip of groups still flips one
+    moved = [
+        child
+        for child in children
+        if child.sum() == genomes[0].sum() and not np.array_equal(child, genomes[0])
+    ]
+    assert 0.4 < len(moved) / 400 < 0.55
+    whole_steps = 0
+    for child in moved:
+        array = from_genome(child, shape).recompute["transformer_blocks"]
+        assert np.array_equal(array, array[:, :1].repeat(3, axis=1))  # all blocks move together
+        for component in range(3):
+            steps = np.flatnonzero(array[:, 0, component])
+            assert np.abs(steps - [0, 3, 6]).sum() <= 2
+        whole_steps += bool((array == array[:, :, :1]).all())
+    assert 0.5 < whole_steps / len(moved) < 0.8
+
+
+def test_a_flip_of_groups_takes_a_component_or_a_whole_step() -> None:
+    shape = ScheduleShape("pixart", 10, {"transformer_blocks": 3})
+    genomes = np.stack([to_genome(heuristic("mask:0,3,6", shape))] * 400)
+    changed = (children_of(genomes, gene_layout(shape), rate=0.0) ^ genomes).reshape(400, 9, 3, 3)
+    sizes = changed.sum(axis=(1, 2, 3))
+    one_step = changed.any(axis=(2, 3)).sum(axis=1) == 1
+    assert (one_step & (sizes == 9)).sum() > 30  # all components of one step
+    assert (one_step & (sizes == 3)).sum() > 30  # one component of one step
+
+
+def test_layout_of_genes() -> None:
     shape = ScheduleShape("pixart", 3, {"transformer_blocks": 2})
-    assert gene_groups(shape).tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
+    layout = gene_layout(shape)
+    assert layout.groups.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
+    assert layout.steps.tolist() == [1] * 6 + [2] * 6
+    assert layout.next_step.tolist() == [6, 7, 8, 9, 10, 11] + [-1] * 6
 
 
 def test_initial_population() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_rate_and_remaining_time(tmp_path: Path) -> None:
         content = json.loads((tmp_path / "status.json").read_text())
         assert (content["evaluated"], content["workers"], content["updated"]) == (5, [], 1070.5)
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "stopped"
+
+
+def test_later_phases_count_images(tmp_path: Path) -> None:
+    now = [0.0]
+    with StatusFile(tmp_path, lambda: now[0]) as status:
+        status.update(progress(5, 10))
+        for phase, first in (("selection", 100.0), ("held-out", 200.0)):
+            for second in (0.0, 10.0):
+                now[0] = first + second
+                status.update(dataclasses.replace(progress(5, 0), phase=phase, images=(10 + int(second), 50)))
+            content = json.loads((tmp_path / "status.json").read_text())
+            # 10 images in 10 s, 30 are left.
+            assert (content["state"], content["images"]) == (phase, [20, 50])
+            assert (content["images_per_second"], content["remaining_s"]) == (1.0, 30.0)
+    content = json.loads((tmp_path / "status.json").read_text())
+    assert (content["state"], content["phase"]) == ("stopped", "held-out")
 
 
 def test_the_end(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ecad.errors import ConfigError
-from ecad.evaluation.loading import GenerationSettings
+from ecad.evaluation.embeddings import Tensors
+from ecad.evaluation.loading import GenerationSettings, LoadedModel
 
 Images = npt.NDArray[np.uint8]  # shape (n, height, width, 3), RGB
 
@@ -30,6 +31,10 @@ class Sampler(Protocol):
     @property
     def settings(self) -> GenerationSettings: ...
 
+    @property
+    def has_guidance_rows(self) -> bool:
+        """Whether the transformer works on two rows per image and step: with and without the prompt."""
+
     def with_steps(self, steps: int) -> Sampler:
         """The same model, sampled with another number of steps."""
 
@@ -38,6 +43,13 @@ class Sampler(Protocol):
 
     def sample(self, conditioning: Any, jobs: Sequence[Job]) -> Images:
         """Images of shape (len(jobs), height, width, 3), bit-identical to the pipeline's for the same inputs."""
+
+
+def encode_once(model: LoadedModel, request: Mapping[str, Any], compute: Callable[[], Tensors]) -> Tensors:
+    """The tensors of `compute` on the model's device: looked up if the model has encoded this request before."""
+    if model.prompt_encoder is None:
+        return compute()
+    return model.prompt_encoder.encode(request, compute, model.device)
 
 
 def jobs_for(prompts: int, seeds_per_prompt: int, first_seed: int) -> list[Job]:

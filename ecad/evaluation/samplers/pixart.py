@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
+from ecad.evaluation.embeddings import Tensors
 from ecad.evaluation.loading import GenerationSettings, LoadedModel
-from ecad.evaluation.samplers.base import Images, Job
+from ecad.evaluation.samplers.base import Images, Job, encode_once
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,28 @@ class PixArtSampler:
         self._model = model
         self._device = model.device
 
+    @property
+    def has_guidance_rows(self) -> bool:
+        return self.settings.guidance_scale > 1.0
+
     def with_steps(self, steps: int) -> PixArtSampler:
         return PixArtSampler(self._model, replace(self.settings, steps=steps))
 
-    @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch_size: int) -> PixArtConditioning:
+        tensors = encode_once(
+            self._model,
+            {
+                "prompts": list(prompts),
+                "batch_size": batch_size,
+                "max_sequence_length": self.settings.max_sequence_length,
+                "negative": "",
+            },
+            lambda: self._encode(prompts, batch_size),
+        )
+        return PixArtConditioning(**tensors)
+
+    @torch.no_grad()
+    def _encode(self, prompts: Sequence[str], batch_size: int) -> Tensors:
         parts = [
             self.pipe.encode_prompt(
                 list(prompts[start : start + batch_size]),
@@ -49,18 +67,18 @@ class PixArtSampler:
             )
             for start in range(0, len(prompts), batch_size)
         ]
-        return PixArtConditioning(
-            embeddings=torch.cat([part[0] for part in parts]),
-            mask=torch.cat([part[1] for part in parts]),
-            negative_embeddings=parts[0][2][:1],
-            negative_mask=parts[0][3][:1],
-        )
+        return {
+            "embeddings": torch.cat([part[0] for part in parts]),
+            "mask": torch.cat([part[1] for part in parts]),
+            "negative_embeddings": parts[0][2][:1].clone(),
+            "negative_mask": parts[0][3][:1].clone(),
+        }
 
     @torch.no_grad()
     def sample(self, conditioning: PixArtConditioning, jobs: Sequence[Job]) -> Images:
         latents = self._denoise(conditioning, jobs)
         vae = self.pipe.vae
-        decoded = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        decoded = vae.decode((latents / vae.config.scaling_factor).to(vae.device), return_dict=False)[0]
         floats = self.pipe.image_processor.postprocess(decoded, output_type="np")
         images: Images = (floats * 255).round().astype(np.uint8)
         return images
@@ -72,7 +90,7 @@ class PixArtSampler:
         rows = torch.tensor([job.prompt_index for job in jobs], device=self._device)
         count = len(jobs)
         embeddings, mask = conditioning.embeddings[rows], conditioning.mask[rows]
-        has_guidance = settings.guidance_scale > 1.0
+        has_guidance = self.has_guidance_rows
         if has_guidance:
             embeddings = torch.cat([conditioning.negative_embeddings.expand(count, -1, -1), embeddings])
             mask = torch.cat([conditioning.negative_mask.expand(count, -1), mask])

@@ -1,17 +1,17 @@
 """Judges of image quality, by name."""
 
-from __future__ import annotations
+from ecad.evaluation.scorers.base import Scorer, Scores, SetScorer, check_scores
+from ecad.evaluation.scorers.registry import SCORERS, SET_SCORERS, make_scorer, make_set_scorer
+from ecad.evaluation.scorers.weighted import as_quality
 
-from ecad.errors import ConfigError
-from ecad.evaluation.evaluator import Scorer
-
-SCORERS = ("alignment",)
-
-
-def make_scorer(name: str) -> Scorer:
-    """The scorer called `name`."""
-    if name == "alignment":
-        from ecad.evaluation.scorers.alignment import AlignmentScorer
-
-        return AlignmentScorer()
-    raise ConfigError(f"unknown quality {name!r}: use one of {', '.join(SCORERS)}")
+__all__ = [
+    "SCORERS",
+    "SET_SCORERS",
+    "Scorer",
+    "Scores",
+    "SetScorer",
+    "as_quality",
+    "check_scores",
+    "make_scorer",
+    "make_set_scorer",
+]

@@ -245,8 +245,15 @@ class AlignmentScorer:
     """`alignment_scores` as a scorer object."""
 
     name = "alignment"
+    higher_is_better = True
+    needs_reference = False
 
-    def __call__(self, prompts: Sequence[str], images: np.ndarray) -> np.ndarray:
+    def __init__(self, device: str = "auto") -> None:
+        """It runs on the CPU whatever the device is."""
+
+    def __call__(
+        self, prompts: Sequence[str], images: np.ndarray, references: np.ndarray | None = None
+    ) -> np.ndarray:
         return alignment_scores(prompts, images)
 
     def check(self, prompts: Sequence[str], height: int, width: int) -> None:

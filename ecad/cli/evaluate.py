@@ -1,0 +1,145 @@
+"""`ecad evaluate`: schedules, fewer steps and other pipelines against the uncached model, as one table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import typer
+
+from ecad.errors import ConfigError
+
+
+def evaluate(
+    schedules: list[str] | None = typer.Argument(
+        None,
+        metavar="[SCHEDULES]...",
+        help="Schedule files, folders of them, run folders (their fronts), bundled names (pixart-mini/fast), "
+        "heuristics (fora:3), steps:N for fewer steps.",
+        show_default=False,
+    ),
+    model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
+    out: Path = typer.Option(
+        ..., "--out", "-o", help="Folder for the results; the same command continues in it."
+    ),
+    prompts: str | None = typer.Option(
+        None,
+        help="Prompt file (text, PartiPrompts, ImageReward, MJHQ-30K, COCO) or a bundled set. [default: the model's]",
+    ),
+    prompts_limit: int | None = typer.Option(None, min=1, help="Use only the first so many prompts."),
+    category: str | None = typer.Option(
+        None, help="Only prompts of this category, if the file has categories."
+    ),
+    metrics: str | None = typer.Option(
+        None, help="Separated by commas, e.g. alignment,psnr. [default: the model's]"
+    ),
+    reference: str | None = typer.Option(
+        None, help="For fid: folder of images, or .npz of features or statistics."
+    ),
+    seeds: int = typer.Option(1, min=1, help="Images per prompt."),
+    first_seed: int | None = typer.Option(
+        None, min=0, help="Seed of the first image. [default: far from a search's]"
+    ),
+    baseline: list[str] | None = typer.Option(
+        None,
+        help="Another text-to-image pipeline, folder or hub id, its settings behind a colon: PATH:steps=1 "
+        "(also timesteps=999/499, guidance_scale, height, width, dtype, name, separated by commas). Can be repeated.",
+        show_default=False,
+    ),
+    samples: int = typer.Option(6, min=0, help="Prompts in the sample grid."),
+    steps: int | None = typer.Option(
+        None, min=1, help="Steps of uncached and heuristics. [default: the schedules' or the model's]"
+    ),
+    guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    height: int | None = typer.Option(None, help="Image height in pixels."),
+    width: int | None = typer.Option(None, help="Image width in pixels."),
+    batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),
+    dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+) -> None:
+    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
+    options: dict[str, Any] = dict(locals())
+    names: tuple[str, ...] | None = None
+    if metrics is not None:
+        names = tuple(name.strip() for name in metrics.split(","))
+        if not all(names):
+            raise ConfigError(f"--metrics {metrics!r} has an empty name: separate names by single commas")
+    for absent in ("out", "baseline", "first_seed"):
+        del options[absent]
+    options.update(
+        schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)
+    )
+
+    from ecad.evaluate import evaluate as run_evaluation
+    from ecad.evaluate_settings import EvaluateSettings
+
+    try:
+        with _Display(f"ecad evaluate: {model} -> {out}") as display:
+            results = run_evaluation(EvaluateSettings(**options), out, display.update)
+    except KeyboardInterrupt:
+        print(f"\nstopped; everything is saved in {out}. Continue with the same command.", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+    from rich.console import Console
+
+    from ecad.report.evaluation import results_table, summary_lines
+
+    # Into a file or a pipe the table keeps its width instead of folding at 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print("\n".join(summary_lines(results)), highlight=False, markup=False)
+    console.print(results_table(results))
+    for note in results["notes"]:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    grid = ", grid.png" if samples else ""
+    print(f"{out}: results.json, results.csv, results.md{grid}")
+
+
+def _given(first_seed: int | None) -> dict[str, int]:
+    return {} if first_seed is None else {"first_seed": first_seed}
+
+
+class _Display:
+    """Progress on standard error: bars on a terminal, elsewhere a line per tenth."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(file=sys.stderr)
+        self._title = title
+        self._tenths: dict[str, int] = {}
+        self._tasks: dict[str, Any] = {}
+        self._bars: Progress | None = None
+        if console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+
+    def __enter__(self) -> _Display:
+        print(self._title, file=sys.stderr, flush=True)
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bars.add_task(phase, total=total)
+            self._bars.update(self._tasks[phase], completed=done)
+            return
+        tenth = 10 * done // max(1, total)
+        if tenth > self._tenths.get(phase, -1):
+            self._tenths[phase] = tenth
+            print(f"{phase}: {done}/{total}", file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""What a schedule makes a model do: which components run, whose outputs are read, and which are kept.
+
+Some components only feed another one (`Component.feeds`: in FLUX's single-stream blocks `attn` and `proj_mlp` are
+read by `proj_out` alone). A value that no executed consumer reads before it is overwritten is dead: it need not be
+computed, and the images stay the same bit for bit. All of this follows from the schedule alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ecad.errors import ScheduleError
+from ecad.schedule.schedule import BoolArray, Schedule
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """What happens at every step of a call; each mapping is block list -> bool array (steps, blocks, components).
+
+    `runs`: the component is computed. `reads`: somebody reads its output, new or stored. `keeps`: the newest
+    output is stored after the step, because a later step reads it. Steps before `first_step` are all False.
+    """
+
+    first_step: int
+    runs: Mapping[str, BoolArray]
+    reads: Mapping[str, BoolArray]
+    keeps: Mapping[str, BoolArray]
+
+
+def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
+    """The plan of a call that enters the schedule at `first_step` (image-to-image) and recomputes all there."""
+    if not 0 <= first_step < schedule.steps:
+        raise ScheduleError(
+            f"first step {first_step} is outside this schedule's steps 0 to {schedule.steps - 1}"
+        )
+    shape = schedule.shape
+    runs, reads, keeps = shape.filled(False), shape.filled(False), shape.filled(False)
+    for block_list in schedule.spec.block_lists:
+        name = block_list.name
+        flagged = schedule.recompute[name].copy()
+        flagged[first_step] = True
+        # Consumers first: whether a component is read depends on when its consumer runs.
+        for index in reversed(range(len(block_list.components))):
+            consumer = block_list.components[index].feeds
+            if consumer is None:
+                reads[name][first_step:, :, index] = True
+            else:
+                reads[name][:, :, index] = runs[name][:, :, block_list.component_names.index(consumer)]
+            read_later = np.zeros(
+                shape.blocks[name], dtype=np.bool_
+            )  # is the value before `step` read from it on?
+            for step in reversed(range(first_step, schedule.steps)):
+                keeps[name][step, :, index] = read_later
+                is_needed = reads[name][step, :, index] | read_later
+                runs[name][step, :, index] = flagged[step, :, index] & is_needed
+                read_later = is_needed & ~flagged[step, :, index]
+    return ExecutionPlan(first_step, runs, reads, keeps)
+
+
+def effective(schedule: Schedule) -> Schedule:
+    """The schedule without dead compute: True exactly where a component really runs.
+
+    Schedules with the same effective schedule give the same images at the same cost, also where a call enters
+    them at a later step; compare `effective(schedule).digest()` to find duplicates. Applying it twice changes
+    nothing. Families without components that feed others are returned with equal bits.
+    """
+    return schedule.replace(recompute=plan_execution(schedule).runs)
+
+
+def stored_after_step(
+    schedule: Schedule, first_step: int = 0
+) -> dict[tuple[str, str], npt.NDArray[np.int64]]:
+    """(block list, component) -> number of blocks whose output is stored after each step, shape (steps,).
+
+    With the size of an output it gives the bytes that a schedule keeps; per context where a pipeline calls the
+    transformer several times a step. After the last step nothing is stored.
+    """
+    keeps = plan_execution(schedule, first_step).keeps
+    return {
+        (block_list.name, component): keeps[block_list.name][:, :, index].sum(axis=1, dtype=np.int64)
+        for block_list in schedule.spec.block_lists
+        for index, component in enumerate(block_list.component_names)
+    }

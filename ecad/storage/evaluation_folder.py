@@ -1,0 +1,173 @@
+"""The folder of one `ecad evaluate`. Its files are plain, written so that a stop at any moment leaves them valid.
+
+config.yaml            settings, model, contenders, prompt hash; decides whether the folder may be continued
+environment.json       versions and hardware of the last start
+scores.jsonl           one line per contender and batch: its scores and its latency; the checkpoint
+features/METRIC/*.npy  features of the images, for metrics of a whole set
+samples/ROW/*.png      the images of the sample grid
+results.json .csv .md  the table
+grid.png               sample images: a row per contender, a column per prompt
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from filelock import FileLock, Timeout
+
+from ecad.errors import RunError
+from ecad.storage.atomic import write_text
+from ecad.storage.json_lines import JsonLines
+
+EVALUATION_FORMAT = 1
+_CONFIG = "config.yaml"
+_LOG = "scores.jsonl"
+
+
+class EvaluationFolder:
+    """The folder while this process works in it: entering takes it and opens its log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: FileLock | None = None
+        self._log: JsonLines | None = None
+
+    @property
+    def log(self) -> JsonLines:
+        if self._log is None:
+            raise RunError(f"evaluation folder {self.path} is not open for writing")
+        return self._log
+
+    def __enter__(self) -> EvaluationFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise RunError(f"evaluation folder {self.path} is in use by another process") from None
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror}") from error
+        self._lock = lock
+        try:
+            self._log = JsonLines(self.path / _LOG)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def claim(self, content: Mapping[str, Any]) -> None:
+        """Use the folder for an evaluation with these settings (plain data).
+
+        RunError if it holds results of other ones, another version's results, or something else.
+        """
+        known = self._read_config()
+        if known is None or (not self.log.records and not (self.path / "results.json").exists()):
+            text = yaml.safe_dump(
+                {"ecad_evaluation": EVALUATION_FORMAT, **content},
+                sort_keys=False,
+                allow_unicode=True,
+                width=110,
+            )
+            self.write_text(_CONFIG, text)
+            return
+        if not self.log.records:
+            raise RunError(f"{self.path} has results but no scores: its {_LOG} is lost")
+        for part in content:
+            if known.get(part) != content[part]:
+                raise RunError(
+                    f"{self.path} holds an evaluation with other settings "
+                    f"({_difference(known.get(part), content[part], part)}): use another --out"
+                )
+
+    def _read_config(self) -> dict[str, Any] | None:
+        path = self.path / _CONFIG
+        if not path.exists():
+            return None
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror}") from None
+        if not isinstance(content, dict) or "ecad_evaluation" not in content:
+            raise RunError(f"{self.path} is not an evaluation folder (see its {_CONFIG}): use another --out")
+        if content["ecad_evaluation"] != EVALUATION_FORMAT:
+            raise RunError(
+                f"{self.path} was written in evaluation format {content['ecad_evaluation']!r}, this version of "
+                f"ecad reads {EVALUATION_FORMAT}: use another --out"
+            )
+        return content
+
+    # --- files ---
+
+    def write_text(self, name: str, text: str) -> None:
+        try:
+            write_text(self.path / name, text)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from error
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        self.write_text(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replace a file in the folder, its own folder made if need be; after a crash the file is whole."""
+        path = self.path / name
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+    def write_features(self, name: str, features: npt.NDArray[Any]) -> None:
+        """An array of numbers, exactly as it is."""
+        buffer = io.BytesIO()
+        np.save(buffer, features, allow_pickle=False)
+        self.write_bytes(name, buffer.getvalue())
+
+    def read_features(self, name: str) -> npt.NDArray[Any]:
+        path = self.path / name
+        try:
+            array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            raise RunError(f"{path} is lost: evaluate again with another --out") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise RunError(f"{path} is damaged: {error}") from None
+        return array
+
+
+def _difference(old: Any, new: Any, where: str) -> str:
+    """The first difference between two settings, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *old]:
+            if old.get(key) != new.get(key):
+                return _difference(old.get(key), new.get(key), f"{where} {key}")
+    if isinstance(old, list) and isinstance(new, list):
+        for number, (one, other) in enumerate(zip(old, new, strict=False), start=1):
+            if one != other:
+                return _difference(one, other, f"{where} {number}")
+        return f"{len(old)} {where} there, {len(new)} now"
+    return f"{where}: {old!r} there, {new!r} now"

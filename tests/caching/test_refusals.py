@@ -1,0 +1,219 @@
+"""Models and calls that a schedule must not be applied to: one clear line, and the model works as before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ecad
+from ecad.schedule import ScheduleShape, heuristic
+
+STEPS = 6
+
+
+def test_other_number_of_steps_is_refused_before_any_step(case: Any) -> None:
+    steps_done: list[int] = []
+    with ecad.applied(case.pipe, case.heuristic("fora:2")):
+        with pytest.raises(ecad.ScheduleError, match=r"runs 4 steps .*for 6 steps.*num_inference_steps=6"):
+            case.run_noting(steps_done.append, num_inference_steps=4)
+        assert not steps_done
+        case.run()  # and the pipeline still works
+
+
+def test_wrong_number_of_blocks_is_refused(pixart: Any, flux: Any) -> None:
+    for case, blocks in (
+        (pixart, {"transformer_blocks": 28}),
+        (flux, {"transformer_blocks": 19, "single_transformer_blocks": 3}),
+        (flux, {"transformer_blocks": 2, "single_transformer_blocks": 38}),
+    ):
+        family = case.shape.family
+        with pytest.raises(ecad.ScheduleError, match=rf"for blocks .*{max(blocks.values())}.* the model has"):
+            ecad.apply(case.pipe, heuristic("fora:2", ScheduleShape(family, STEPS, blocks)))
+
+
+def test_the_schedule_of_another_family_is_refused(pixart: Any, flux: Any) -> None:
+    with pytest.raises(
+        ecad.ScheduleError, match=r"for family 'pixart', the model is a FluxTransformer2DModel"
+    ):
+        ecad.apply(flux.pipe, pixart.heuristic("fora:2"))
+    with pytest.raises(
+        ecad.ScheduleError, match=r"for family 'flux', the model is a PixArtTransformer2DModel"
+    ):
+        ecad.apply(pixart.pipe, flux.heuristic("fora:2"))
+
+
+def test_things_that_cannot_be_cached(pixart: Any) -> None:
+    schedule = pixart.heuristic("fora:2")
+    with pytest.raises(ecad.ModelError, match="Linear"):
+        ecad.apply(torch.nn.Linear(2, 2), schedule)
+    with pytest.raises(ecad.ModelError, match="no transformer"):
+        ecad.apply(object(), schedule)
+    block = pixart.pipe.transformer.transformer_blocks[0]
+    block.set_chunk_feed_forward(2, 1)
+    try:
+        with pytest.raises(ecad.ModelError, match="chunk"):
+            ecad.apply(pixart.pipe, schedule)
+    finally:
+        block.set_chunk_feed_forward(None)
+
+
+def test_chunked_feed_forward_after_apply_is_refused(pixart: Any) -> None:
+    block = pixart.pipe.transformer.transformer_blocks[0]
+    with ecad.applied(pixart.pipe, pixart.heuristic("fora:2")):
+        block.set_chunk_feed_forward(4, 1)
+        try:
+            with pytest.raises(ecad.ScheduleError, match="called twice in one forward"):
+                pixart.run()
+        finally:
+            block.set_chunk_feed_forward(None)
+        pixart.run()
+
+
+# --- compiled ---
+
+
+def test_a_compiled_transformer_is_refused(case: Any) -> None:
+    with pytest.raises(ecad.ModelError, match="the transformer is compiled"):
+        ecad.apply(torch.compile(case.pipe.transformer), case.heuristic("fora:2"))
+
+
+def _compile_in_place(module: torch.nn.Module) -> Callable[[], None]:
+    module.compile()  # the transformer's own, and what `compile_repeated_blocks` does to each block
+    return lambda: setattr(module, "_compiled_call_impl", None)
+
+
+def _compile_forward(module: torch.nn.Module) -> Callable[[], None]:
+    module.forward = torch.compile(module.forward)
+    return lambda: delattr(module, "forward")
+
+
+@pytest.mark.parametrize("compile_it", [_compile_in_place, _compile_forward])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("", "the transformer"),
+        ("transformer_blocks.1", r"transformer_blocks\[1\]"),
+        ("transformer_blocks.1.ff", r"transformer_blocks\[1\].ff"),
+    ],
+)
+def test_compiled_parts_are_refused(case: Any, compile_it: Any, path: str, name: str) -> None:
+    undo = compile_it(case.pipe.transformer.get_submodule(path))
+    try:
+        with pytest.raises(ecad.ModelError, match=f"^{name} is compiled"):
+            ecad.apply(case.pipe, case.heuristic("fora:2"))
+    finally:
+        undo()
+    ecad.apply(case.pipe, case.heuristic("fora:2"))
+
+
+# --- other caches and tools ---
+
+
+def test_a_cache_hook_of_diffusers_is_refused(case: Any) -> None:
+    from diffusers import PyramidAttentionBroadcastConfig, apply_pyramid_attention_broadcast
+    from diffusers.hooks import HookRegistry
+
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+    )
+    apply_pyramid_attention_broadcast(case.pipe.transformer, config)
+    try:
+        with pytest.raises(ecad.ScheduleError, match="pyramid_attention_broadcast"):
+            ecad.apply(case.pipe, case.heuristic("fora:2"))
+    finally:
+        registry = HookRegistry.check_if_exists_or_initialize(case.pipe.transformer)
+        registry.remove_hook("pyramid_attention_broadcast", recurse=True)
+
+
+def test_an_enabled_cache_of_diffusers_is_refused(flux: Any) -> None:
+    from diffusers import FirstBlockCacheConfig
+
+    untouched = flux.run()
+    flux.pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    try:
+        with pytest.raises(ecad.ScheduleError, match=r"FirstBlockCacheConfig.*disable_cache\(\)"):
+            ecad.apply(flux.pipe, flux.heuristic("fora:2"))
+    finally:
+        flux.pipe.transformer.disable_cache()
+    with ecad.applied(flux.pipe, flux.heuristic("all")):
+        assert np.array_equal(flux.run(), untouched)
+
+
+@pytest.mark.parametrize("path", ["", "transformer_blocks.0", "transformer_blocks.0.ff"])
+def test_the_wrapper_of_another_tool_is_refused(case: Any, path: str) -> None:
+    module = case.pipe.transformer.get_submodule(path)
+    original = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **kwargs)
+
+    forward.__module__ = "other_cache.hooks"
+    module.forward = forward
+    try:
+        with pytest.raises(ecad.ScheduleError, match=r"was replaced by another tool \(code of 'other_cache"):
+            ecad.apply(case.pipe, case.heuristic("fora:2"))
+    finally:
+        del module.forward
+
+
+def test_a_patched_class_is_refused(flux: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TeaCache is installed like this."""
+    original = type(flux.pipe.transformer).forward
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(flux.pipe.transformer), "forward", forward)
+    with pytest.raises(ecad.ScheduleError, match="the forward of FluxTransformer2DModel was replaced"):
+        ecad.apply(flux.pipe, flux.heuristic("fora:2"))
+
+
+def test_the_mark_of_another_cache_is_refused(flux: Any) -> None:
+    flux.pipe.transformer._is_cached = True
+    try:
+        with pytest.raises(ecad.ScheduleError, match="_is_cached"):
+            ecad.apply(flux.pipe, flux.heuristic("fora:2"))
+    finally:
+        del flux.pipe.transformer._is_cached
+
+
+def test_a_tool_that_comes_later_and_goes_round_the_hooks_is_refused(case: Any) -> None:
+    block = case.pipe.transformer.transformer_blocks[1]
+    steps_done: list[int] = []
+    with ecad.applied(case.pipe, case.heuristic("fora:2")):
+        block.ff.forward, hooked = type(block.ff).forward.__get__(block.ff), block.ff.forward
+        with pytest.raises(ecad.ScheduleError, match=r"transformer_blocks\[1\].ff did not run under ecad"):
+            case.run_noting(steps_done.append)
+        assert not steps_done
+        block.ff.forward = hooked
+        case.run()
+
+
+# --- several forwards a step ---
+
+
+def test_calling_pixart_twice_a_step_is_refused(pixart: Any) -> None:
+    """Sequential guidance would mix the stored outputs of its two passes."""
+    transformer = pixart.pipe.transformer
+
+    def step(latents: torch.Tensor) -> torch.Tensor:
+        return transformer(
+            latents,
+            encoder_hidden_states=torch.zeros(1, 4, 16),
+            timestep=torch.tensor([500]),
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            return_dict=False,
+        )[0]
+
+    with ecad.applied(pixart.pipe, pixart.heuristic("fora:2")), torch.no_grad():
+        pixart.pipe.scheduler.set_timesteps(STEPS)
+        step(torch.zeros(1, 4, 8, 8))
+        with pytest.raises(ecad.ScheduleError, match="twice in step 0"):
+            step(torch.zeros(1, 4, 8, 8))
+        # A new call is a new start.
+        pixart.pipe.scheduler.set_timesteps(STEPS)
+        step(torch.zeros(1, 4, 8, 8))
