@@ -78,10 +78,14 @@ def _parked(pipe: Any, device: torch.device) -> Iterator[None]:
     if device.type != "cuda" or getattr(pipe, "hf_device_map", None):  # one that is spread cannot be moved
         yield
         return
-    pipe.to("cpu")
+    # Module by module: the pipeline's own `to` warns that half precision does not run on a CPU, which it need not.
+    modules = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    for module in modules:
+        module.to("cpu")
     gc.collect()
     torch.cuda.empty_cache()
     try:
         yield
     finally:
-        pipe.to(device)
+        for module in modules:
+            module.to(device)

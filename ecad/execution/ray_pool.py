@@ -163,26 +163,37 @@ def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
         changed["RAY_AUTH_TOKEN"] = _token()
     try:
         with loopback_only(), _environment(changed):
-            try:
-                ray.init(
-                    address="local",
-                    # At least what is asked for: more workers than cores are slow, but not refused.
-                    num_cpus=max(os.cpu_count() or 1, int(workers * cpus + 0.5)),
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _temp_dir=str(folder),
-                    _node_ip_address=_LOOPBACK,
-                )
-            except Exception as error:
-                raise RunError(f"cannot start Ray on this machine: {describe(error)}") from error
+            _start(folder, cpus=max(os.cpu_count() or 1, int(workers * cpus + 0.5)))
             try:
                 yield
             finally:
                 ray.shutdown()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path, cpus: int) -> None:
+    """Start Ray's processes. They have 30 s, which is short on a machine that is very busy: hence two tries.
+
+    `cpus` are what Ray believes to have: more workers than cores are slow, but not refused.
+    """
+    for attempt in (1, 2):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+                _node_ip_address=_LOOPBACK,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if attempt == 2:
+                raise RunError(f"cannot start Ray on this machine: {describe(error)}") from error
 
 
 @contextlib.contextmanager
