@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,27 +50,36 @@ def fake_search(path: Path, workers: int, seconds: float) -> None:
 
 
 def killed_searches(path: Path, seconds: float, kills: int) -> list[int]:
-    """Evaluations in the log at each kill: a few more than at the last one, at any point of the next one."""
+    """Evaluations in the log at each kill: a few more than at the last one, at any point of the next one.
+
+    Each child kills itself from a thread of its own: on a busy machine another process would come too late, again
+    and again, and the search would be over before its time.
+    """
     import ecad.search.nsga2  # noqa: F401  # here, not in every child
 
     rng = np.random.default_rng(11)
-    log = path / "evaluations.jsonl"
     reached: list[int] = []
     while True:
+        wanted = (reached[-1] if reached else 0) + int(rng.integers(1, 4))
+        delay = float(rng.uniform(0.0, 0.004))
         child = os.fork()
         if child == 0:
+            if len(reached) < kills:
+                threading.Thread(target=_killed_at, args=(path, wanted, delay), daemon=True).start()
             fake_search(path, 0, seconds)
             os._exit(0)
-        if len(reached) < kills:
-            wanted = (reached[-1] if reached else 0) + rng.integers(1, 6)
-            while not log.exists() or log.read_bytes().count(b"\n") < wanted:
-                time.sleep(0.0005)
-            time.sleep(rng.uniform(0.0, 0.01))
-            os.kill(child, signal.SIGKILL)
         _, result = os.waitpid(child, 0)
         if os.WIFEXITED(result):
             return reached if os.WEXITSTATUS(result) == 0 else []
         reached.append(RunFolder(path).count_evaluations())
+
+
+def _killed_at(path: Path, evaluations: int, delay_s: float) -> None:
+    log = path / "evaluations.jsonl"
+    while not log.exists() or log.read_bytes().count(b"\n") < evaluations:
+        time.sleep(0.0002)
+    time.sleep(delay_s)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
