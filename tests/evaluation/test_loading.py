@@ -42,14 +42,18 @@ def _contrast(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Contrast:
         name = "contrast"
+        higher_is_better = True
+        needs_reference = False
 
-        def __call__(self, prompts: Sequence[str], images: np.ndarray) -> np.ndarray:
+        def __call__(
+            self, prompts: Sequence[str], images: np.ndarray, references: np.ndarray | None = None
+        ) -> np.ndarray:
             return images.reshape(len(images), -1).std(axis=1) / 255.0
 
         def check(self, prompts: Sequence[str], height: int, width: int) -> None:
             pass
 
-    monkeypatch.setattr("ecad.run_setup.make_scorer", lambda name: Contrast())
+    monkeypatch.setattr("ecad.run_setup.make_scorer", lambda name, device: Contrast())
 
 
 def search_settings(folder: Path, tmp_path: Path, **changes: Any) -> SearchConfig:
