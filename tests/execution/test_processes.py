@@ -70,7 +70,8 @@ class Started:
                 raise AssertionError(f"did not get there: {self.process.communicate()}")
             time.sleep(0.05)
 
-    def all_gone(self, seconds: float = 30.0) -> bool:
+    def all_gone(self, seconds: float = 90.0) -> bool:
+        # Ray's own processes sometimes notice only after a minute that nobody is left.
         deadline = time.monotonic() + seconds
         while self.family() and time.monotonic() < deadline:
             time.sleep(0.1)
