@@ -3,6 +3,7 @@
 config.yaml          settings, model, prompt hashes; decides whether the run may be continued
 environment.json     versions and hardware of the last start (for people; never compared)
 evaluations.jsonl    the evaluation log, see ecad.storage.log
+selection.jsonl      the second look at the best schedules, if the search has selection prompts
 latency_table.json   the fitted latency table, if the search uses one
 front/*.yaml         the schedules of the front, cheapest last
 report.json          the front on held-out prompts

@@ -197,7 +197,7 @@ def test_killed_on_ray_nothing_outlives_it_and_the_resume_is_the_same(
     started.process.kill()
     assert started.all_gone(), started.family()
     status = json.loads((tmp_path / "run" / "status.json").read_text())
-    assert len(status["workers"]) == 2
+    assert [worker["state"] for worker in status["workers"]] == ["busy", "busy"]
     done = folder.count_evaluations()
     assert 10 <= done < 96
     fake_search.fake_search(tmp_path / "run", 0, 0.0)

@@ -6,6 +6,7 @@ The formulas are torchmetrics' and the lpips package's.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ LPIPS_VARIABLE = "ECAD_LPIPS_BACKBONE"
 _BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
-class _FidelityScorer:
+class _FidelityScorer(ABC):
     """What they share: arguments, batches, and the smallest image."""
 
     name: str
@@ -77,9 +78,9 @@ class _FidelityScorer:
                 f"not {height} x {width}"
             )
 
+    @abstractmethod
     def _compare(self, images: Any, references: Any) -> Any:
         """Scores (n,) of float tensors (n, 3, height, width) in [0, 255]."""
-        raise NotImplementedError
 
 
 class PsnrScorer(_FidelityScorer):
