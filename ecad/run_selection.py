@@ -77,27 +77,24 @@ def finalists(
 ) -> list[Candidate]:
     """The `count` candidates that are nearest to the front, and all that are on it if those are more.
 
-    Near means: little quality below the best that costs no more. Above the quality that counts as lossless there are no
-    differences, and schedules of no use are left out. In the order of generations.
+    Near means: little quality below the best that costs no more. Above the quality that counts as lossless, differences
+    are mostly luck: only the front's own members get a second look there. Schedules of no use are left out. In the
+    order of generations.
     """
     tracker = FrontTracker()
     for evaluation in evaluations.values():
         tracker.add(evaluation.cost, evaluation.quality)
     lossless, useful = tracker.quality_at(AIMED_SHARES[1]), tracker.quality_at(USEFUL_SHARE)
     costs = [evaluations[candidate.key].cost for candidate in candidates]
-    qualities = [min(evaluations[candidate.key].quality, lossless) for candidate in candidates]
+    qualities = [evaluations[candidate.key].quality for candidate in candidates]
     on_front = set(nondominated(costs, qualities))
-    distance = {}
+    distance = {index: 0.0 for index in on_front if qualities[index] >= useful}
+    wanted = max(count, len(distance))
     for index, (cost, quality) in enumerate(zip(costs, qualities, strict=True)):
-        # A lossless schedule that costs more than another one is of no interest, however near it is.
-        if index in on_front or useful <= quality < lossless:
+        if index not in on_front and useful <= quality < lossless:
             best = max(qualities[each] for each in on_front if costs[each] <= cost)
-            distance[index] = best - quality
-    ranked = sorted(
-        (index for index in distance if qualities[index] >= useful),
-        key=lambda index: (distance[index], index),
-    )
-    wanted = max(count, sum(index in on_front for index in ranked))
+            distance[index] = min(best, lossless) - quality
+    ranked = sorted(distance, key=lambda index: (index not in on_front, distance[index], index))
     chosen = sorted(
         ranked[:wanted], key=lambda index: (candidates[index].generation, candidates[index].index)
     )
