@@ -68,7 +68,7 @@ def _measure(
     prepared: PreparedEvaluation, comparison: Comparison, folder: EvaluationFolder, observer: Observer
 ) -> dict[Key, Measurement]:
     """All measurements: those in the log, and then what is missing."""
-    measurements = {each.key: each for each in map(_from_record, folder.log.records)}
+    measurements = {each.key: each for each in map(_from_record, folder.log.items)}
     samples = _sample_jobs(prepared.settings, comparison.jobs)
     total = len(comparison.jobs) * len(comparison.contenders)
     done = sum(each.images for each in measurements.values())
@@ -177,7 +177,7 @@ def _to_record(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _from_record(record: dict[str, Any]) -> Measurement:
+def _from_record(record: Mapping[str, Any]) -> Measurement:
     try:
         return Measurement(
             contender=str(record["row"]),

@@ -12,67 +12,31 @@ grid.png               sample images: a row per contender, a column per prompt
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import yaml
-from filelock import FileLock, Timeout
 
 from ecad.errors import RunError
-from ecad.storage.atomic import write_text
-from ecad.storage.json_lines import JsonLines
+from ecad.storage.json_lines import JsonLines, Record
+from ecad.storage.locked_folder import LockedFolder
 
 EVALUATION_FORMAT = 1
 _CONFIG = "config.yaml"
 _LOG = "scores.jsonl"
 
 
-class EvaluationFolder:
-    """The folder while this process works in it: entering takes it and opens its log."""
+class EvaluationFolder(LockedFolder[JsonLines[Record]]):
+    """The folder of an evaluation; its log has a record per contender and batch."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock: FileLock | None = None
-        self._log: JsonLines | None = None
+    kind = "evaluation folder"
 
-    @property
-    def log(self) -> JsonLines:
-        if self._log is None:
-            raise RunError(f"evaluation folder {self.path} is not open for writing")
-        return self._log
-
-    def __enter__(self) -> EvaluationFolder:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise RunError(f"evaluation folder {self.path} is in use by another process") from None
-        except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}") from error
-        self._lock = lock
-        try:
-            self._log = JsonLines(self.path / _LOG)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+    def _open_log(self) -> JsonLines[Record]:
+        remedy = "all earlier results are safe, run the same command again later"
+        return JsonLines(self.path / _LOG, lambda record: record, remedy)
 
     def claim(self, content: Mapping[str, Any]) -> None:
         """Use the folder for an evaluation with these settings (plain data).
@@ -80,7 +44,7 @@ class EvaluationFolder:
         RunError if it holds results of other ones, another version's results, or something else.
         """
         known = self._read_config()
-        if known is None or (not self.log.records and not (self.path / "results.json").exists()):
+        if known is None or (not self.log.items and not (self.path / "results.json").exists()):
             text = yaml.safe_dump(
                 {"ecad_evaluation": EVALUATION_FORMAT, **content},
                 sort_keys=False,
@@ -89,7 +53,7 @@ class EvaluationFolder:
             )
             self.write_text(_CONFIG, text)
             return
-        if not self.log.records:
+        if not self.log.items:
             raise RunError(f"{self.path} has results but no scores: its {_LOG} is lost")
         for part in content:
             if known.get(part) != content[part]:
@@ -118,15 +82,6 @@ class EvaluationFolder:
         return content
 
     # --- files ---
-
-    def write_text(self, name: str, text: str) -> None:
-        try:
-            write_text(self.path / name, text)
-        except OSError as error:
-            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from error
-
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        self.write_text(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a file in the folder, its own folder made if need be; after a crash the file is whole."""

@@ -5,35 +5,41 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from ecad.errors import RunError
 
+Item = TypeVar("Item")
+Record = Mapping[str, Any]
 
-class JsonLines:
-    """The file, open for appending, with the records that it held when it was opened.
 
-    A last line whose writing was cut off is dropped: what it was about is simply done again.
+class JsonLines(Generic[Item]):
+    """The file, open for appending, and what its records say: `items`, each made by `parse`.
+
+    `parse` raises KeyError, TypeError or ValueError on what is not such a record. `remedy` ends the error of a failed
+    write. A last line whose writing was cut off is dropped: what it was about is simply done again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parse: Callable[[Record], Item], remedy: str) -> None:
         self._path = path
+        self._parse = parse
+        self._remedy = remedy
         self._file: IO[bytes] | None = None
-        self.records: list[dict[str, Any]] = []
+        self.items: list[Item] = []
         try:
             end = 0
             if path.exists():
-                for record, record_end in read_json_lines(path):
-                    self.records.append(record)
-                    end = record_end
+                for item, item_end in _whole_lines(path, parse):
+                    self.items.append(item)
+                    end = item_end
             self._file = path.open("ab")
             self._file.truncate(end)
         except OSError as error:
             raise RunError(f"cannot open {path}: {error.strerror}") from error
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: Record) -> Item:
         """Write one record and wait until it is on the disk."""
         if self._file is None:
             raise RunError(f"{self._path} is closed")
@@ -45,11 +51,9 @@ class JsonLines:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._undo(position)
-            raise RunError(
-                f"cannot write {self._path}: {error.strerror}; all earlier results are safe, run the same command "
-                "again later"
-            ) from error
-        self.records.append(dict(record))
+            raise RunError(f"cannot write {self._path}: {error.strerror}; {self._remedy}") from error
+        self.items.append(self._parse(record))
+        return self.items[-1]
 
     def close(self) -> None:
         if self._file is not None:
@@ -67,8 +71,15 @@ class JsonLines:
             self._file = None
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """(record, offset of its end in bytes) of every whole line; a torn last line is left out."""
+def read_json_lines(path: Path, parse: Callable[[Record], Item]) -> Iterator[Item]:
+    """What every whole line says, without taking the file; a torn last line is left out, as is a missing file."""
+    if path.is_file():
+        for item, _ in _whole_lines(path, parse):
+            yield item
+
+
+def _whole_lines(path: Path, parse: Callable[[Record], Item]) -> Iterator[tuple[Item, int]]:
+    """(item, offset of its end in bytes) of every whole line."""
     end = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -77,10 +88,11 @@ def read_json_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             end += len(line)
             try:
                 record = json.loads(line)
-            except ValueError as error:
+                if not isinstance(record, dict):
+                    raise ValueError("not a JSON object")
+                item = parse(record)
+            except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
                     f"{path} is damaged at line {number}: {type(error).__name__} {error}"
                 ) from None
-            if not isinstance(record, dict):
-                raise RunError(f"{path} is damaged at line {number}: not a JSON object")
-            yield record, end
+            yield item, end

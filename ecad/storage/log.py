@@ -7,69 +7,44 @@ settings on the same machine write the same bytes.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from ecad.errors import RunError
 from ecad.records import Candidate, Evaluation
+from ecad.storage.json_lines import JsonLines, Record, read_json_lines
 
 
 class EvaluationLog:
     """The log file of a run, open for appending, with all its evaluations in memory by schedule key."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._evaluations: dict[str, Evaluation] = {}
-        self._genomes: dict[str, str] = {}
-        self._file: IO[bytes] | None = None
-        try:
-            valid_bytes = self._read()
-            self._file = path.open("ab")
-            # A record whose writing was cut off is dropped; its evaluation is simply done again.
-            self._file.truncate(valid_bytes)
-        except OSError as error:
-            raise RunError(f"cannot open the evaluation log {path}: {error.strerror}") from error
+        self._lines = JsonLines(
+            path, _from_record, "all earlier evaluations are safe, continue later with --resume"
+        )
+        self._entries = {evaluation.key: (evaluation, genome) for evaluation, genome in self._lines.items}
 
     def __contains__(self, key: str) -> bool:
-        return key in self._evaluations
+        return key in self._entries
 
     def __getitem__(self, key: str) -> Evaluation:
-        return self._evaluations[key]
+        return self._entries[key][0]
 
     def __len__(self) -> int:
-        return len(self._evaluations)
+        return len(self._entries)
 
     def __iter__(self) -> Iterator[Evaluation]:
-        return iter(self._evaluations.values())
+        return (evaluation for evaluation, _ in self._entries.values())
 
     def append(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """Write one evaluation and wait until it is on the disk."""
-        if self._file is None:
-            raise RunError(f"the evaluation log {self._path} is closed")
-        line = json.dumps(_to_record(candidate, evaluation), separators=(",", ":")) + "\n"
-        position = self._file.tell()
-        try:
-            self._file.write(line.encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._undo(position)
-            raise RunError(
-                f"cannot write the evaluation log {self._path}: {error.strerror}; all earlier evaluations are "
-                "safe, continue later with --resume"
-            ) from error
-        self._evaluations[evaluation.key] = evaluation
-        self._genomes[evaluation.key] = candidate.genome
+        self._entries[evaluation.key] = self._lines.append(_to_record(candidate, evaluation))
 
     def genome(self, key: str) -> str:
         """The genome, in hex, of an evaluation in the log."""
-        return self._genomes[key]
+        return self._entries[key][1]
 
     @property
     def failures(self) -> list[Evaluation]:
@@ -77,9 +52,7 @@ class EvaluationLog:
         return [evaluation for evaluation in self if evaluation.failure is not None]
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lines.close()
 
     def __enter__(self) -> EvaluationLog:
         return self
@@ -89,50 +62,10 @@ class EvaluationLog:
     ) -> None:
         self.close()
 
-    def _undo(self, position: int) -> None:
-        """After a failed write: forget what is buffered and cut the file back to the last whole record."""
-        if self._file is not None:
-            descriptor = os.dup(self._file.fileno())
-            with contextlib.suppress(OSError):  # closing writes what is buffered, which is to be dropped
-                self._file.close()
-            os.ftruncate(descriptor, position)
-            os.close(descriptor)
-            self._file = None
 
-    def _read(self) -> int:
-        """Load all whole records; returns the number of bytes they take."""
-        if not self._path.exists():
-            return 0
-        for record, end in _whole_lines(self._path):
-            evaluation = _from_record(record)
-            self._evaluations[evaluation.key] = evaluation
-            self._genomes[evaluation.key] = str(record["genome"])
-            valid = end
-        return valid if self._evaluations else 0
-
-
-def read_records(path: Path) -> Iterator[tuple[Evaluation, int]]:
-    """(evaluation, offset of its end in bytes) of every whole record; a torn last line is left out."""
-    for record, end in _whole_lines(path):
-        yield _from_record(record), end
-
-
-def _whole_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """(record, offset of its end in bytes), each record checked to be one."""
-    end = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            try:
-                record = json.loads(line)
-                _from_record(record)
-            except (ValueError, KeyError, TypeError) as error:
-                raise RunError(
-                    f"{path} is damaged at line {number}: {type(error).__name__} {error}"
-                ) from None
-            yield record, end
+def read_evaluations(path: Path) -> Iterator[Evaluation]:
+    """The evaluations in a log that another process may be writing; a torn last record is left out."""
+    return (evaluation for evaluation, _ in read_json_lines(path, _from_record))
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
@@ -152,8 +85,9 @@ def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _from_record(record: dict[str, Any]) -> Evaluation:
-    return Evaluation(
+def _from_record(record: Record) -> tuple[Evaluation, str]:
+    """The evaluation and the genome, in hex."""
+    evaluation = Evaluation(
         key=str(record["key"]),
         cost=_number(record["cost"]),
         quality=_number(record["quality"]),
@@ -162,6 +96,7 @@ def _from_record(record: dict[str, Any]) -> Evaluation:
         latency_s=None if record["latency_s"] is None else float(record["latency_s"]),
         failure=None if record.get("failure") is None else str(record["failure"]),
     )
+    return evaluation, str(record["genome"])
 
 
 def _number(value: float | None) -> float:

@@ -16,28 +16,27 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from ecad.errors import RunError
 from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.atomic import write_text
-from ecad.storage.log import EvaluationLog, read_records
+from ecad.storage.locked_folder import LockedFolder
+from ecad.storage.log import EvaluationLog, read_evaluations
 
 RUN_FORMAT = 1
 REPORT_FORMAT = 1
 
 
-class RunFolder:
-    """A run folder. Reading needs nothing; `lock` gives the right to write and opens the log."""
+class RunFolder(LockedFolder[EvaluationLog]):
+    """The folder of a run, with its evaluation log."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock: FileLock | None = None
-        self._log: EvaluationLog | None = None
+    kind = "run folder"
+
+    def _open_log(self) -> EvaluationLog:
+        return EvaluationLog(self._log_path)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -55,38 +54,8 @@ class RunFolder:
         return (self.path / "report.json").is_file() or (self.path / "front").is_dir()
 
     @property
-    def log(self) -> EvaluationLog:
-        if self._log is None:
-            raise RunError(f"run folder {self.path} is not open for writing")
-        return self._log
-
-    def __enter__(self) -> RunFolder:
-        """Take the folder for this process and open its log."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise RunError(f"run folder {self.path} is in use by another process") from None
-        except OSError as error:
-            raise RunError(f"cannot write to run folder {self.path}: {error.strerror}") from error
-        self._lock = lock
-        try:
-            self._log = EvaluationLog(self.path / "evaluations.jsonl")
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+    def _log_path(self) -> Path:
+        return self.path / "evaluations.jsonl"
 
     # --- settings ---
 
@@ -94,7 +63,7 @@ class RunFolder:
         text = yaml.safe_dump(
             {"ecad_run": RUN_FORMAT, **content}, sort_keys=False, allow_unicode=True, width=110
         )
-        self._write("config.yaml", text)
+        self.write_text("config.yaml", text)
 
     def read_config(self) -> dict[str, Any]:
         """The content of config.yaml; a run folder of another format version is refused."""
@@ -135,9 +104,6 @@ class RunFolder:
         """File stem -> schedule, in the order of the file names."""
         return {path.stem: load_schedule(path) for path in sorted((self.path / "front").glob("*.yaml"))}
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        self._write(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
     def read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         if not path.is_file():
@@ -169,25 +135,14 @@ class RunFolder:
 
     def count_evaluations(self) -> int:
         """Number of whole records in the log, read without taking the folder."""
-        path = self.path / "evaluations.jsonl"
-        return sum(1 for _ in read_records(path)) if path.is_file() else 0
+        return sum(1 for _ in read_evaluations(self._log_path))
 
     def failures(self) -> list[tuple[str, str]]:
         """(key, reason) of every candidate in the log that could not be evaluated."""
-        path = self.path / "evaluations.jsonl"
-        if not path.is_file():
-            return []
-        return [(item.key, item.failure) for item, _ in read_records(path) if item.failure is not None]
+        return [
+            (item.key, item.failure) for item in read_evaluations(self._log_path) if item.failure is not None
+        ]
 
     def search_points(self) -> list[tuple[float, float]]:
         """(relative cost, quality) of every evaluation in the log."""
-        path = self.path / "evaluations.jsonl"
-        if not path.is_file():
-            return []
-        return [(item.cost, item.quality) for item, _ in read_records(path) if item.is_finite]
-
-    def _write(self, name: str, text: str) -> None:
-        try:
-            write_text(self.path / name, text)
-        except OSError as error:
-            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from error
+        return [(item.cost, item.quality) for item in read_evaluations(self._log_path) if item.is_finite]

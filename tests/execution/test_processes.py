@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up_is_one_error_and_costs_no_record(tmp_path: Path) -
         three = path.read_bytes()
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(three) + 100, before[1]))
         try:
-            with pytest.raises(RunError, match=r"cannot write the evaluation log .*--resume"):
+            with pytest.raises(RunError, match=r"cannot write .*log.jsonl: .*--resume"):
                 log.append(asked[3], expected(asked[3]))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
