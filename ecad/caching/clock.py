@@ -36,6 +36,12 @@ class StepClock(Protocol):
 
     def reset(self) -> None: ...
 
+    def position(self) -> Any:
+        """Where in a call the clock is, for `go_to`."""
+
+    def go_to(self, position: Any) -> None:
+        """Go on from a position of this or another clock of the same pipeline."""
+
 
 class SchedulerClock:
     """The step index of the pipeline's scheduler.
@@ -60,6 +66,12 @@ class SchedulerClock:
         self._timesteps: Any = None  # the tensor that marks the current call
         self._start_step = 0  # of the current call
         self._last_steps: dict[Lane, int] = {}  # the newest step of each lane in the current call
+
+    def position(self) -> Any:
+        return self._timesteps, self._start_step, self._last_steps
+
+    def go_to(self, position: Any) -> None:
+        self._timesteps, self._start_step, self._last_steps = position
 
     def tick(self, context: str | None = None) -> Tick:
         scheduler = self._get_scheduler()
@@ -132,6 +144,12 @@ class CountingClock:
 
     def reset(self) -> None:
         self._counts: dict[Lane, int] = {}  # forwards of each lane
+
+    def position(self) -> Any:
+        return dict(self._counts)
+
+    def go_to(self, position: Any) -> None:
+        self._counts = dict(position)
 
     def tick(self, context: str | None = None) -> Tick:
         lane: Lane = 0 if context is None else context

@@ -14,7 +14,7 @@ from ecad.caching.checks import check_model
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.context import CacheContextWatch
 from ecad.caching.hook import add_component_hook, remove_component_hook
-from ecad.caching.state import CacheState, Key
+from ecad.caching.state import CacheSnapshot, CacheState, Key
 from ecad.caching.transfer import note_of_transfer
 from ecad.errors import ModelError, ScheduleError
 from ecad.schedule.files import load_schedule
@@ -58,6 +58,24 @@ class AppliedSchedule:
     def reset(self) -> None:
         """Forget stored outputs and start at step 0: needed between images if there is no pipeline."""
         self._state.reset()
+
+    def keep_everything(self, keep: bool) -> None:
+        """From now on, store also the outputs that no later step of this schedule reads: others may, see `snapshot`."""
+        self._state.keeps_everything = keep
+
+    def snapshot(self) -> CacheSnapshot:
+        """What is stored between two steps of a call, for `restore` under a schedule with the same steps so far.
+
+        Everything must have been kept until here (`keep_everything`). Tensors are shared, not copied.
+        """
+        return self._state.snapshot()
+
+    def restore(self, snapshot: CacheSnapshot) -> None:
+        """Go on in the middle of a call, as if this schedule had been applied from its first step.
+
+        The caller restores what is not ours: latents, scheduler, generators (`ecad.evaluation.samplers.Denoising`).
+        """
+        self._state.restore(snapshot)
 
     def remove(self) -> None:
         """Restore the untouched model. Calling it again does nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class _Plan:
 
     def __init__(self, schedule: Schedule, first_step: int) -> None:
         plan = plan_execution(schedule, first_step)
+        self.first_step = first_step
         self.runs = _as_lists(plan.runs)
         self.reads = _as_lists(plan.reads)
         self.keeps = _as_lists(plan.keeps)
@@ -34,16 +36,26 @@ class _LaneState:
     def __init__(self, plan: _Plan) -> None:
         self.plan = plan
         self.store: dict[Key, Any] = {}
-        self._blanks: dict[Key, torch.Tensor] = {}
+        self.blanks: dict[Key, torch.Tensor] = {}
 
     def blank_of(self, key: Key) -> torch.Tensor | None:
         """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own."""
-        return self._blanks.get(key)
+        return self.blanks.get(key)
 
     def note_blank(self, key: Key, output: Any) -> None:
         # The block still joins it to its neighbours, so it must be of the right shape; zeros raise no warnings.
-        if key not in self._blanks and isinstance(output, torch.Tensor):
-            self._blanks[key] = output.new_zeros(()).expand(output.shape)
+        if key not in self.blanks and isinstance(output, torch.Tensor):
+            self.blanks[key] = output.new_zeros(()).expand(output.shape)
+
+
+@dataclass(frozen=True)
+class CacheSnapshot:
+    """What is stored between two steps of a call; the outputs themselves are shared, not copied."""
+
+    position: Any  # of the clock
+    lanes: Mapping[
+        Lane, tuple[int, Mapping[Key, Any], Mapping[Key, torch.Tensor]]
+    ]  # first step, stored, blanks
 
 
 class CacheState:
@@ -59,6 +71,7 @@ class CacheState:
         self.clock = clock
         self.recomputed = 0  # module executions in the current call
         self.reused = 0
+        self.keeps_everything = False  # store also what no later step of this schedule reads
         self._keys = frozenset(keys)  # the components that a forward must call
         self._feeders = _components_that_feed(schedule)
         self._plans: dict[int, _Plan] = {}  # by the first step of a call
@@ -104,6 +117,24 @@ class CacheState:
         self.clear()
         self.clock.reset()
 
+    def snapshot(self) -> CacheSnapshot:
+        """The state between two steps. It serves another schedule only if `keeps_everything` was set until now."""
+        lanes = {
+            name: (lane.plan.first_step, dict(lane.store), dict(lane.blanks))
+            for name, lane in self._lanes.items()
+        }
+        return CacheSnapshot(self.clock.position(), lanes)
+
+    def restore(self, snapshot: CacheSnapshot) -> None:
+        """Go on from there under this schedule, which did the same in all steps before."""
+        self.clear()
+        self.clock.go_to(snapshot.position)
+        for name, (first_step, store, blanks) in snapshot.lanes.items():
+            lane = _LaneState(self._plan_from(first_step))
+            lane.store.update(store)
+            lane.blanks.update(blanks)
+            self._lanes[name] = lane
+
     @property
     def stored_outputs(self) -> int:
         """Number of outputs that are stored at the moment."""
@@ -140,7 +171,7 @@ class CacheState:
                 lane.note_blank(key, output)
         else:
             self.reused += 1
-        if not plan.keeps[block_list][step][block][component]:
+        if not (self.keeps_everything or plan.keeps[block_list][step][block][component]):
             lane.store.pop(key, None)
         elif is_new:
             lane.store[key] = output

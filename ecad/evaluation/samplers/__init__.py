@@ -5,10 +5,20 @@ from collections.abc import Callable
 from ecad.errors import ConfigError, ModelError
 from ecad.evaluation.loading import GenerationSettings, LoadedModel
 from ecad.evaluation.samplers.base import Job, Sampler, batches_of, jobs_for
+from ecad.evaluation.samplers.denoising import Denoising
 from ecad.evaluation.samplers.flux import FluxSampler
 from ecad.evaluation.samplers.pixart import PixArtSampler
 
-__all__ = ["FluxSampler", "Job", "PixArtSampler", "Sampler", "batches_of", "jobs_for", "make_sampler"]
+__all__ = [
+    "Denoising",
+    "FluxSampler",
+    "Job",
+    "PixArtSampler",
+    "Sampler",
+    "batches_of",
+    "jobs_for",
+    "make_sampler",
+]
 
 _SAMPLERS: dict[str, Callable[[LoadedModel, GenerationSettings], Sampler]] = {
     "pixart": PixArtSampler,

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ecad.errors import ConfigError
 from ecad.evaluation.embeddings import Tensors
 from ecad.evaluation.loading import GenerationSettings, LoadedModel
+from ecad.evaluation.samplers.denoising import Denoising
 
 Images = npt.NDArray[np.uint8]  # shape (n, height, width, 3), RGB
 
@@ -40,6 +42,12 @@ class Sampler(Protocol):
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Any:
         """Text conditioning of the prompts, computed once and used for every candidate."""
+
+    def start(self, conditioning: Any, jobs: Sequence[Job]) -> Denoising:
+        """The denoising of these jobs, before its first step. Starting another one ends it."""
+
+    def decode(self, latents: torch.Tensor) -> Images:
+        """Images of shape (n, height, width, 3) from the latents of a finished denoising."""
 
     def sample(self, conditioning: Any, jobs: Sequence[Job]) -> Images:
         """Images of shape (len(jobs), height, width, 3), bit-identical to the pipeline's for the same inputs."""

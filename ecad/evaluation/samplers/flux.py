@@ -13,6 +13,7 @@ from ecad.errors import ConfigError
 from ecad.evaluation.embeddings import Tensors
 from ecad.evaluation.loading import GenerationSettings, LoadedModel
 from ecad.evaluation.samplers.base import Images, Job, encode_once
+from ecad.evaluation.samplers.denoising import Denoising
 
 
 @dataclass(frozen=True)
@@ -86,67 +87,49 @@ class FluxSampler:
             "negative_pooled": negative[1][:rows].clone(),
         }
 
-    @torch.no_grad()
     def sample(self, conditioning: FluxConditioning, jobs: Sequence[Job]) -> Images:
-        latents = self._unpacked(self._denoise(conditioning, jobs))
+        return self.decode(self.start(conditioning, jobs).finish())
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> Images:
         vae = self.pipe.vae
-        latents = latents / vae.config.scaling_factor + vae.config.shift_factor
+        latents = self._unpacked(latents) / vae.config.scaling_factor + vae.config.shift_factor
         decoded = vae.decode(latents.to(vae.device), return_dict=False)[0]
         floats = self.pipe.image_processor.postprocess(decoded, output_type="np")
         images: Images = (floats * 255).round().astype(np.uint8)
         return images
 
-    def _denoise(self, conditioning: FluxConditioning, jobs: Sequence[Job]) -> torch.Tensor:
-        """Final latents, packed: (len(jobs), image tokens, 4 x latent channels)."""
-        scheduler, transformer = self.pipe.scheduler, self.pipe.transformer
-        settings, count = self.settings, len(jobs)
+    @torch.no_grad()
+    def start(self, conditioning: FluxConditioning, jobs: Sequence[Job]) -> Denoising:
+        """Its latents are packed: (len(jobs), image tokens, 4 x latent channels)."""
+        transformer, settings, count = self.pipe.transformer, self.settings, len(jobs)
         rows = torch.tensor([job.prompt_index for job in jobs], device=self._device)
-        embeddings, pooled = conditioning.embeddings[rows], conditioning.pooled[rows]
+        texts = {
+            "cond": _Text(conditioning.embeddings[rows], conditioning.pooled[rows], conditioning.text_ids)
+        }
+        if self.has_guidance_rows:
+            texts["uncond"] = _Text(
+                conditioning.negative_embeddings.expand(count, -1, -1),
+                conditioning.negative_pooled.expand(count, -1),
+                conditioning.text_ids,
+            )
+        generators = [torch.Generator("cpu").manual_seed(job.seed) for job in jobs]
         latents, image_ids = self.pipe.prepare_latents(
             count,
             transformer.config.in_channels // 4,
             settings.height,
             settings.width,
-            embeddings.dtype,
+            texts["cond"].embeddings.dtype,
             self._device,
-            [torch.Generator("cpu").manual_seed(job.seed) for job in jobs],
+            generators,
         )
         guidance = None
         if transformer.config.guidance_embeds:
             guidance = torch.full(
                 [1], settings.guidance_scale, device=self._device, dtype=torch.float32
             ).expand(count)
-
-        def predicted(
-            context: str, text: torch.Tensor, text_pooled: torch.Tensor, timestep: torch.Tensor
-        ) -> torch.Tensor:
-            with transformer.cache_context(context):
-                output: torch.Tensor = transformer(
-                    hidden_states=latents,
-                    timestep=timestep / 1000,
-                    guidance=guidance,
-                    pooled_projections=text_pooled,
-                    encoder_hidden_states=text,
-                    txt_ids=conditioning.text_ids,
-                    img_ids=image_ids,
-                    joint_attention_kwargs={},
-                    return_dict=False,
-                )[0]
-            return output
-
-        for step_time in self._timesteps(latents.shape[1]):
-            timestep = step_time.expand(count).to(latents.dtype)
-            output = predicted("cond", embeddings, pooled, timestep)
-            if self.has_guidance_rows:
-                negative = predicted(
-                    "uncond",
-                    conditioning.negative_embeddings.expand(count, -1, -1),
-                    conditioning.negative_pooled.expand(count, -1),
-                    timestep,
-                )
-                output = negative + settings.true_cfg_scale * (output - negative)
-            latents = scheduler.step(output, step_time, latents, return_dict=False)[0]
-        return latents
+        timesteps = self._timesteps(latents.shape[1])
+        return _FluxDenoising(self, latents, timesteps, generators, texts, image_ids, guidance)
 
     def _timesteps(self, image_tokens: int) -> torch.Tensor:
         """Starts the scheduler; its timesteps (steps,), shifted by the number of image tokens where it asks for it."""
@@ -176,3 +159,56 @@ class FluxSampler:
         count, _, packed = latents.shape
         latents = latents.view(count, height, width, packed // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
         return latents.reshape(count, packed // 4, height * 2, width * 2)
+
+
+@dataclass(frozen=True)
+class _Text:
+    embeddings: torch.Tensor
+    pooled: torch.Tensor
+    ids: torch.Tensor
+
+
+class _FluxDenoising(Denoising):
+    """One forward a step for each of `texts`, by the name of its cache context: "cond", and "uncond" if guided."""
+
+    def __init__(
+        self,
+        sampler: FluxSampler,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        generators: list[torch.Generator],
+        texts: dict[str, _Text],
+        image_ids: torch.Tensor,
+        guidance: torch.Tensor | None,
+    ) -> None:
+        super().__init__(sampler.pipe.scheduler, latents, timesteps, generators)
+        self._transformer = sampler.pipe.transformer
+        self._true_cfg_scale = sampler.settings.true_cfg_scale
+        self._texts = texts
+        self._image_ids = image_ids
+        self._guidance = guidance
+
+    def _next_latents(self, timestep: torch.Tensor) -> torch.Tensor:
+        expanded = timestep.expand(len(self.latents)).to(self.latents.dtype)
+        output = self._predicted("cond", expanded)
+        if "uncond" in self._texts:
+            negative = self._predicted("uncond", expanded)
+            output = negative + self._true_cfg_scale * (output - negative)
+        latents: torch.Tensor = self._scheduler.step(output, timestep, self.latents, return_dict=False)[0]
+        return latents
+
+    def _predicted(self, context: str, timestep: torch.Tensor) -> torch.Tensor:
+        text = self._texts[context]
+        with self._transformer.cache_context(context):
+            output: torch.Tensor = self._transformer(
+                hidden_states=self.latents,
+                timestep=timestep / 1000,
+                guidance=self._guidance,
+                pooled_projections=text.pooled,
+                encoder_hidden_states=text.embeddings,
+                txt_ids=text.ids,
+                img_ids=self._image_ids,
+                joint_attention_kwargs={},
+                return_dict=False,
+            )[0]
+        return output
