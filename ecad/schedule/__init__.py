@@ -13,6 +13,7 @@ from ecad.schedule.genome import (
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
 from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
 from ecad.schedule.official import dump_official
+from ecad.schedule.prefixes import group_by_prefix, shared_steps
 from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
 
 __all__ = [
@@ -30,12 +31,14 @@ __all__ = [
     "genome_from_hex",
     "genome_length",
     "genome_to_hex",
+    "group_by_prefix",
     "heuristic",
     "is_heuristic",
     "load_schedule",
     "plan_execution",
     "save_official",
     "save_schedule",
+    "shared_steps",
     "step_mask",
     "stored_after_step",
     "to_genome",
