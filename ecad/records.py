@@ -85,6 +85,10 @@ class Progress:
     failures: int = 0  # candidates in the log that could not be evaluated
 
 
+# For each schedule the scores of a batch's images.
+BatchScores = tuple[tuple[float, ...], ...]
+
+
 class Evaluator(Protocol):
     """Evaluates a candidate batch by batch, so that its batches may be scored by different processes.
 
@@ -99,9 +103,10 @@ class Evaluator(Protocol):
     def batch_size(self) -> int:
         """Images in a batch; the last one may have fewer."""
 
-    def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
-        """Score of every image of batch number `batch`, from 0, made in `pieces` smaller batches.
+    def score_batch(self, schedules: Sequence[Schedule], batch: int, pieces: int = 1) -> BatchScores:
+        """For each schedule the score of every image of batch number `batch`, from 0, made in `pieces` smaller ones.
 
+        The scores of a schedule do not depend on the others; first steps that neighbours share are computed once.
         Raises TransientEvaluationError if the memory does not suffice: then more pieces may do; and
         BrokenWorkerError if this process cannot evaluate anything any more.
         """

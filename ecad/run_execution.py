@@ -31,7 +31,7 @@ def executor_for(
     `on_tick` hears about the workers while they are waited for.
     """
     if not settings.uses_ray:
-        yield LocalExecutor(evaluator)
+        yield LocalExecutor(evaluator, settings.together)
         return
     try:
         from ecad.execution.ray_pool import ray_workers
@@ -68,7 +68,13 @@ def executor_for(
         def tick() -> None:
             on_tick(pool.workers)
 
-        pool = WorkerPool(transport, evaluator, unit_timeout_s=settings.unit_timeout_s, on_tick=tick)
+        pool = WorkerPool(
+            transport,
+            evaluator,
+            unit_timeout_s=settings.unit_timeout_s,
+            together=settings.together,
+            on_tick=tick,
+        )
         yield pool
 
 

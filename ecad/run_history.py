@@ -44,7 +44,8 @@ def evaluate_in_order(
     """Evaluate the candidates that are not in the log, and log them. Yields each one after it was logged.
 
     The log is written in the order of the candidates, whatever finishes first: its content depends on nothing
-    but the settings. If none of them can be scored, the fault is not theirs: RunError, and nothing is logged.
+    but the settings. Results that are early are saved beside it until their turn comes. If none of the candidates
+    can be scored, the fault is not theirs: RunError, and nothing is logged.
     """
     missing: dict[str, Candidate] = {}
     for candidate in candidates:
@@ -52,15 +53,24 @@ def evaluate_in_order(
             # Equal schedules (after dead compute is left out) are evaluated once, as the first of them.
             missing.setdefault(candidate.key, candidate)
     waiting = deque(missing.values())
-    is_sound = any(log[each.key].was_scored for each in candidates if each.key in log)
-    ready: dict[str, Evaluation] = {}
-    for candidate, evaluation in executor.run(missing.values()):
-        ready[candidate.key] = evaluation
-        is_sound = is_sound or evaluation.was_scored
+    ready = {key: evaluation for key, evaluation in log.held.items() if key in missing}
+    to_do = [candidate for candidate in missing.values() if candidate.key not in ready]
+    is_sound = bool(ready) or any(log[each.key].was_scored for each in candidates if each.key in log)
+
+    def log_in_turn() -> Iterator[Candidate]:
         while is_sound and waiting and waiting[0].key in ready:
             first = waiting.popleft()
             log.append(first, ready.pop(first.key))
             yield first
+
+    yield from log_in_turn()
+    for candidate, evaluation in executor.run(to_do):
+        if evaluation.was_scored and candidate.key != waiting[0].key:
+            log.hold(candidate, evaluation)
+        ready[candidate.key] = evaluation
+        is_sound = is_sound or evaluation.was_scored
+        yield from log_in_turn()
+    log.release()
     if waiting:
         reason = ready[waiting[0].key].failure
         raise RunError(

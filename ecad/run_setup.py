@@ -92,7 +92,7 @@ def check_folder(
     }
     if not folder.is_started:
         return content
-    if len(folder.log) == 0:
+    if folder.log.is_empty:
         if folder.has_results:
             raise RunError(
                 f"run folder {folder.path} has results but no evaluations: its evaluations.jsonl is lost"

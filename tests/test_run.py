@@ -64,6 +64,52 @@ def test_stopped_anywhere_and_resumed_gives_the_same_log(tmp_path: Path) -> None
         assert path.read_bytes() == whole
 
 
+class OutOfTurn(ToyExecutor):
+    """The last of the candidates is ready first."""
+
+    def run(self, candidates: Iterable[Candidate]) -> Iterator[Outcome]:
+        return super().run(list(candidates)[::-1])
+
+
+def test_results_before_their_turn_survive_a_stop(tmp_path: Path) -> None:
+    def run(path: Path, executor: ToyExecutor) -> None:
+        with EvaluationLog(path) as log:
+            evolve(CONFIG, SHAPE, executor, log, lambda progress: None)
+
+    run(tmp_path / "whole.jsonl", ToyExecutor())
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    for stop_after in (0, 1, 9, 10, 15, 59):
+        path, waiting = tmp_path / f"{stop_after}.jsonl", tmp_path / f"{stop_after}.waiting.jsonl"
+        with pytest.raises(KeyboardInterrupt):
+            run(path, OutOfTurn(stop_after))
+        # None of the generation that was under way was in its turn.
+        assert path.read_bytes().count(b"\n") == stop_after // 10 * 10
+        held = waiting.read_bytes() if waiting.exists() else b""
+        assert held.count(b"\n") == stop_after % 10
+        # The log of a run that goes on in turn is the same, and nothing is evaluated twice: not even if the last
+        # record was torn.
+        torn = len(held) > 0
+        waiting.write_bytes(held[:-3])
+        executor = ToyExecutor()
+        run(path, executor)
+        assert executor.done == 60 - stop_after + torn
+        assert path.read_bytes() == whole
+        assert not waiting.exists()
+
+
+def test_what_waits_for_its_turn_is_something_found(tmp_path: Path) -> None:
+    """As long as nothing was found, a run folder may change its settings."""
+    path = tmp_path / "log.jsonl"
+    with EvaluationLog(path) as log:
+        assert log.is_empty
+        with pytest.raises(KeyboardInterrupt):
+            evolve(CONFIG, SHAPE, OutOfTurn(1), log, lambda progress: None)
+        assert len(log) == 0
+        assert not log.is_empty
+    with EvaluationLog(path) as log:
+        assert not log.is_empty
+
+
 def test_resuming_evaluates_nothing_twice(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     for expected in (60, 0):

@@ -62,6 +62,10 @@ def search(
         None, help="CPU threads of each process. [default: cores / workers, or the run's own]"
     ),
     unit_timeout: float = typer.Option(1800.0, help="Seconds after which a worker's batch counts as hung."),
+    together: int = typer.Option(
+        4,
+        help="At most so many candidates whose common first steps are computed once; less memory with fewer.",
+    ),
     asynchronous: bool = typer.Option(
         False, "--asynchronous", help="Wait for no generation to end; the result then depends on timing."
     ),
@@ -72,7 +76,13 @@ def search(
     from ecad.execution import ExecutionSettings
 
     execution = ExecutionSettings(
-        _worker_count(workers, ray_address), ray_address, gpus_per_worker, threads, unit_timeout, asynchronous
+        _worker_count(workers, ray_address),
+        ray_address,
+        gpus_per_worker,
+        threads,
+        unit_timeout,
+        asynchronous,
+        together,
     )
     if execution.uses_ray:
         need("ray")

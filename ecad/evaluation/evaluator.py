@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ from ecad.caching import applied
 from ecad.errors import BrokenWorkerError, TransientEvaluationError
 from ecad.evaluation.cost import Workload, schedule_macs, uncached_macs
 from ecad.evaluation.latency import LatencyTable
+from ecad.evaluation.prefix_sharing import sample_sharing
 from ecad.evaluation.prompts import PromptSet
 from ecad.evaluation.samplers.base import Images, Job, Sampler, jobs_for
 from ecad.evaluation.scorers.base import Scorer, Scores, check_scores
-from ecad.records import Candidate, Evaluation
+from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.schedule import Schedule
 
 _LOGGER = logging.getLogger(__name__)
@@ -71,13 +73,13 @@ class ModelEvaluator:
     def batches(self) -> int:
         return math.ceil(len(self._jobs) / self._batch_size)
 
-    def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
+    def score_batch(self, schedules: Sequence[Schedule], batch: int, pieces: int = 1) -> BatchScores:
         """Scores of one batch's images; see `ecad.records.Evaluator`. They may be no finite numbers."""
         piece_size = self._piece_size(batch, pieces)
         if pieces > 1 and torch.cuda.is_available():
             torch.cuda.empty_cache()  # what the larger batch left behind
         try:
-            return tuple(float(score) for score in self._scores(schedule, batch, piece_size))
+            return tuple(tuple(scores.tolist()) for scores in self._scores(schedules, batch, piece_size))
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise TransientEvaluationError(f"out of memory with batches of {piece_size} images") from error
         except RuntimeError as error:
@@ -113,7 +115,7 @@ class ModelEvaluator:
     def scores(self, schedule: Schedule | None) -> Scores:
         """Score of every image, shape (images,); without a schedule those of the untouched model."""
         return np.concatenate(
-            [self._scores(schedule, batch, self._batch_size) for batch in range(self.batches)]
+            [self._scores([schedule], batch, self._batch_size)[0] for batch in range(self.batches)]
         )
 
     def _quality(self, schedule: Schedule, scores: Scores) -> float:
@@ -131,29 +133,34 @@ class ModelEvaluator:
         )
         return math.nan
 
-    def _scores(self, schedule: Schedule | None, batch: int, piece_size: int) -> Scores:
-        """Scores of one batch's images, made `piece_size` at a time."""
+    def _scores(self, schedules: Sequence[Schedule | None], batch: int, piece_size: int) -> list[Scores]:
+        """Scores of one batch's images for each schedule, made `piece_size` at a time."""
         jobs = self._batch_jobs(batch)
         references = self._reference_images(batch) if self._scorer.needs_reference else None
-        parts = []
+        parts: list[list[Scores]] = [[] for _ in schedules]
         for start in range(0, len(jobs), piece_size):
             piece = slice(start, start + piece_size)
-            images = self._sample(schedule, jobs[piece])
             compared = None if references is None else references[piece]
-            parts.append(self._scorer(self._prompts_of(jobs[piece]), images, compared))
-        return np.concatenate(parts)
+            for collected, images in zip(parts, self._sample(schedules, jobs[piece]), strict=True):
+                scores = self._scorer(self._prompts_of(jobs[piece]), images, compared)
+                collected.append(np.asarray(scores, dtype=np.float64))
+        return [np.concatenate(collected) for collected in parts]
 
-    def _sample(self, schedule: Schedule | None, jobs: Sequence[Job]) -> Images:
-        """The schedule is on the model only while a batch is sampled."""
-        if schedule is None:
-            return self._sampler.sample(self._conditioning, jobs)
-        with applied(self._sampler.pipe, schedule):
-            return self._sampler.sample(self._conditioning, jobs)
+    def _sample(self, schedules: Sequence[Schedule | None], jobs: Sequence[Job]) -> Iterator[Images]:
+        """Each schedule is on the model only while its images are sampled."""
+        together = [schedule for schedule in schedules if schedule is not None]
+        if len(together) == len(schedules) > 1:
+            yield from sample_sharing(self._sampler, self._conditioning, jobs, together)
+            return
+        for schedule in schedules:
+            with nullcontext() if schedule is None else applied(self._sampler.pipe, schedule):
+                images = self._sampler.sample(self._conditioning, jobs)
+            yield images
 
     def _reference_images(self, batch: int) -> Images:
         """The untouched model's images of a batch, always made all at once: no score depends on the pieces."""
         if batch not in self._references:
-            self._references[batch] = self._sample(None, self._batch_jobs(batch))
+            [self._references[batch]] = self._sample([None], self._batch_jobs(batch))
         return self._references[batch]
 
     def _batch_jobs(self, batch: int) -> Sequence[Job]:

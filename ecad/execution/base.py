@@ -34,6 +34,8 @@ class ExecutionSettings:
 
     `workers` None evaluates in this process, 0 means as many as the devices allow ("auto"). `threads` counts
     the CPU threads of each process; results may differ in their last bits with it, so a run keeps to one.
+    `together` is the number of candidates at most whose common first steps are computed once: it needs the memory
+    of so many copies of what is stored, and 1 switches it off.
     """
 
     workers: int | None = None
@@ -42,6 +44,7 @@ class ExecutionSettings:
     threads: int | None = None
     unit_timeout_s: float = 1800.0
     asynchronous: bool = False
+    together: int = 4
 
     def __post_init__(self) -> None:
         mistakes = []
@@ -53,6 +56,8 @@ class ExecutionSettings:
             mistakes.append(f"--gpus-per-worker above 1 must be whole, not {self.gpus_per_worker}")
         if self.threads is not None and self.threads < 1:
             mistakes.append(f"--threads must be at least 1, not {self.threads}")
+        if self.together < 1:
+            mistakes.append(f"--together must be at least 1, not {self.together}")
         if not (math.isfinite(self.unit_timeout_s) and self.unit_timeout_s > 0.0):
             mistakes.append(f"--unit-timeout must be a positive number of seconds, not {self.unit_timeout_s}")
         if mistakes:

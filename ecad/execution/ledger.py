@@ -1,7 +1,8 @@
 """Which units of work are to do and what becomes of them: retried, combined, or the end of a candidate.
 
-A unit is one candidate with one batch of images: small, so that a lost worker costs seconds and candidates of
-unequal cost balance out. Nothing here knows where units run.
+A unit is one batch of images of a few candidates that share their first steps: small, so that a lost worker costs
+seconds and candidates of unequal cost balance out. Whatever goes wrong with several candidates, each is then done on
+its own. Nothing here knows where units run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ecad.execution.base import Outcome
-from ecad.records import Candidate, Evaluation, Evaluator
+from ecad.records import BatchScores, Candidate, Evaluation, Evaluator
+from ecad.schedule import Schedule, group_by_prefix
 
 # A unit that takes its worker with it so often is held to be the reason.
 MOST_LOSSES = 3
@@ -20,11 +22,20 @@ MOST_LOSSES = 3
 
 @dataclass(frozen=True)
 class Unit:
-    """Score batch number `batch` of the candidate's images, made in `pieces` smaller batches."""
+    """Score batch number `batch` of each candidate's images, made in `pieces` smaller batches."""
 
-    candidate: Candidate
+    candidates: tuple[Candidate, ...]
     batch: int
     pieces: int = 1
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        return [candidate.schedule for candidate in self.candidates]
+
+    @property
+    def alone(self) -> list[Unit]:
+        """The same work, one candidate at a time."""
+        return [replace(self, candidates=(candidate,)) for candidate in self.candidates]
 
 
 @dataclass
@@ -34,10 +45,14 @@ class _Open:
 
 
 class Ledger:
-    """The units of a sequence of candidates; candidates are taken from it one at a time, when needed."""
+    """The units of some candidates.
 
-    def __init__(self, candidates: Iterable[Candidate], evaluator: Evaluator) -> None:
-        self._candidates = iter(candidates)
+    From a sequence, all of which is known, at most `together` candidates that share their first steps make a unit.
+    From any other iterable candidates are taken one at a time, when needed.
+    """
+
+    def __init__(self, candidates: Iterable[Candidate], evaluator: Evaluator, together: int = 1) -> None:
+        self._groups = _groups(candidates, together)
         self._evaluator = evaluator
         self._batches = evaluator.batches
         self._batch_size = evaluator.batch_size
@@ -51,18 +66,20 @@ class Ledger:
         while True:
             while self._waiting:
                 unit = self._waiting.popleft()
-                if unit.candidate.key in self._open:  # not failed in the meantime
-                    return unit
+                # Without those that failed in the meantime.
+                still_open = tuple(each for each in unit.candidates if each.key in self._open)
+                if still_open:
+                    return replace(unit, candidates=still_open)
             if not self.open_next():
                 return None
 
     def open_next(self) -> bool:
-        """Take the next candidate; False if there is none."""
-        candidate = next(self._candidates, None)
-        if candidate is None:
+        """Take the next candidates; False if there are none."""
+        group = next(self._groups, None)
+        if group is None:
             return False
-        self._open[candidate.key] = _Open(candidate)
-        self._waiting.extend(Unit(candidate, batch) for batch in range(self._batches))
+        self._open.update({candidate.key: _Open(candidate) for candidate in group})
+        self._waiting.extend(Unit(group, batch) for batch in range(self._batches))
         return True
 
     @property
@@ -75,39 +92,76 @@ class Ledger:
         while self._finished:
             yield self._finished.popleft()
 
-    def done(self, unit: Unit, scores: Sequence[float]) -> None:
-        entry = self._open.get(unit.candidate.key)
-        if entry is None:
-            return
-        entry.scores[unit.batch] = scores
-        if len(entry.scores) == self._batches:
-            # By batch number, not by time: the order of floating-point sums is always the same.
-            ordered = [entry.scores[batch] for batch in range(self._batches)]
-            self._finish(unit.candidate, _checked(self._evaluator.combine(unit.candidate, ordered)))
+    def done(self, unit: Unit, scores: BatchScores) -> None:
+        for candidate, of_candidate in zip(unit.candidates, scores, strict=True):
+            entry = self._open.get(candidate.key)
+            if entry is None:
+                continue
+            entry.scores[unit.batch] = of_candidate
+            if len(entry.scores) == self._batches:
+                # By batch number, not by time: the order of floating-point sums is always the same.
+                ordered = [entry.scores[batch] for batch in range(self._batches)]
+                self._finish(candidate, _checked(self._evaluator.combine(candidate, ordered)))
 
     def out_of_memory(self, unit: Unit, reason: str) -> None:
-        """Try again in batches of half the size, down to single images. Last bits of scores may then differ."""
-        if unit.pieces >= self._batch_size:
+        """Try again one by one, then in batches of half the size, down to single images.
+
+        With smaller batches the last bits of scores may differ.
+        """
+        if len(unit.candidates) > 1:
+            # What they share is what needs the memory: no unit of several has more luck.
+            parts = [unit, *self._waiting]
+            self._waiting = deque(part for each in parts for part in each.alone)
+            self._groups = _one_by_one(self._groups)
+        elif unit.pieces >= self._batch_size:
             self.failed(unit, reason)
         else:
             self._waiting.appendleft(replace(unit, pieces=min(2 * unit.pieces, self._batch_size)))
 
     def lost(self, unit: Unit, reason: str) -> None:
         """The unit's worker has gone: the unit is done again, before all others."""
-        self._losses[unit.candidate.key, unit.batch] += 1
-        if self._losses[unit.candidate.key, unit.batch] >= MOST_LOSSES:
+        if self._separate(unit):
+            return
+        [candidate] = unit.candidates
+        self._losses[candidate.key, unit.batch] += 1
+        if self._losses[candidate.key, unit.batch] >= MOST_LOSSES:
             self.failed(unit, f"{MOST_LOSSES} workers were lost with it, the last: {reason}")
         else:
             self._waiting.appendleft(unit)
 
     def failed(self, unit: Unit, reason: str) -> None:
-        """The candidate cannot be evaluated."""
-        if unit.candidate.key in self._open:
-            self._finish(unit.candidate, Evaluation.failed(unit.candidate.key, reason))
+        """The candidate cannot be evaluated; of several, it must first be found out which."""
+        if self._separate(unit):
+            return
+        [candidate] = unit.candidates
+        if candidate.key in self._open:
+            self._finish(candidate, Evaluation.failed(candidate.key, reason))
+
+    def _separate(self, unit: Unit) -> bool:
+        """Have the candidates of a unit done one by one; False if it has only one."""
+        if len(unit.candidates) == 1:
+            return False
+        self._waiting.extendleft(reversed(unit.alone))
+        return True
 
     def _finish(self, candidate: Candidate, evaluation: Evaluation) -> None:
         del self._open[candidate.key]
         self._finished.append((candidate, evaluation))
+
+
+def _groups(candidates: Iterable[Candidate], together: int) -> Iterator[tuple[Candidate, ...]]:
+    if together > 1 and isinstance(candidates, Sequence):
+        for group in group_by_prefix([candidate.schedule for candidate in candidates], together):
+            yield tuple(candidates[index] for index in group)
+        return
+    for candidate in candidates:
+        yield (candidate,)
+
+
+def _one_by_one(groups: Iterable[tuple[Candidate, ...]]) -> Iterator[tuple[Candidate, ...]]:
+    for group in groups:
+        for candidate in group:
+            yield (candidate,)
 
 
 def describe(error: BaseException) -> str:

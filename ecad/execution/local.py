@@ -11,21 +11,27 @@ from ecad.records import Candidate, Evaluator, WorkerReport
 
 
 class LocalExecutor:
-    """Runs an evaluator in the current process. A broken process (BrokenWorkerError) ends the search."""
+    """Runs an evaluator in the current process. A broken process (BrokenWorkerError) ends the search.
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    At most `together` candidates that share their first steps are evaluated in one go.
+    """
+
+    def __init__(self, evaluator: Evaluator, together: int = 1) -> None:
         self._evaluator = evaluator
+        self._together = together
 
     @property
     def workers(self) -> Sequence[WorkerReport]:
         return ()
 
     def run(self, candidates: Iterable[Candidate]) -> Iterator[Outcome]:
-        ledger = Ledger(candidates, self._evaluator)
+        ledger = Ledger(candidates, self._evaluator, self._together)
         while (unit := ledger.take()) is not None:
             try:
-                scores = self._evaluator.score_batch(unit.candidate.schedule, unit.batch, unit.pieces)
+                scores = self._evaluator.score_batch(unit.schedules, unit.batch, unit.pieces)
             except TransientEvaluationError as error:
+                if len(unit.candidates) > 1:
+                    self._together = 1  # for the generations to come
                 ledger.out_of_memory(unit, describe(error))
             except BrokenWorkerError:
                 raise

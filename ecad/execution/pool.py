@@ -17,11 +17,12 @@ from typing import Literal, Protocol
 from ecad.errors import RunError
 from ecad.execution.base import Outcome
 from ecad.execution.ledger import Ledger, Unit
-from ecad.records import Candidate, Evaluator, WorkerReport
+from ecad.records import BatchScores, Candidate, Evaluator, WorkerReport
 
 # A worker that cannot be started so often in a row is given up.
 MOST_FAILED_STARTS = 3
 _TICK_S = 1.0
+_UNITS_PER_WORKER = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Event:
 
     worker: int  # what Transport.start was given
     kind: Literal["ready", "done", "memory", "failed", "broken", "gone", "wrong"]
-    scores: tuple[float, ...] = ()
+    scores: BatchScores = ()
     text: str = ""
 
 
@@ -85,8 +86,9 @@ class _Slot:
 class WorkerPool:
     """An executor. Workers are started at once and used as they become ready.
 
-    `unit_timeout_s` limits a unit's time, after which its worker counts as hung; `start_timeout_s` the time
-    without a single worker at work. `on_tick` is called about once a second while waiting.
+    `unit_timeout_s` limits a unit's time per candidate, after which its worker counts as hung; `start_timeout_s`
+    the time without a single worker at work. `on_tick` is called about once a second while waiting. At most
+    `together` candidates that share their first steps make a unit, fewer where workers would have nothing to do.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class WorkerPool:
         unit_timeout_s: float,
         start_timeout_s: float = 1800.0,
         tick_s: float = _TICK_S,
+        together: int = 1,
         on_tick: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -105,6 +108,7 @@ class WorkerPool:
         self._unit_timeout_s = unit_timeout_s
         self._start_timeout_s = start_timeout_s
         self._tick_s = tick_s
+        self._together = together
         self._on_tick = on_tick
         self._clock = clock
         self._slots: list[_Slot] = []
@@ -117,7 +121,7 @@ class WorkerPool:
         self._grow()
 
     def run(self, candidates: Iterable[Candidate]) -> Iterator[Outcome]:
-        ledger = Ledger(candidates, self._evaluator)
+        ledger = Ledger(candidates, self._evaluator, self._group_size(candidates))
         self._last_alive_s = self._clock()
         while True:
             self._assign(ledger)
@@ -131,6 +135,13 @@ class WorkerPool:
     @property
     def workers(self) -> Sequence[WorkerReport]:
         return [self._report(slot) for slot in self._slots]
+
+    def _group_size(self, candidates: Iterable[Candidate]) -> int:
+        """So that there are a few units for each worker: otherwise all wait for the last one."""
+        if not isinstance(candidates, Sequence):
+            return 1
+        batches = len(candidates) * self._evaluator.batches
+        return max(1, min(self._together, batches // (_UNITS_PER_WORKER * max(1, len(self._slots)))))
 
     def _assign(self, ledger: Ledger) -> None:
         while self._idle:
@@ -176,13 +187,15 @@ class WorkerPool:
                 ledger.lost(unit, event.text)
             return
         slot.busy_s += now_s - slot.since_s
-        slot.images += len(event.scores)
+        slot.images += sum(map(len, event.scores))
         self._rest(slot)
         if unit is None or ledger is None:
             return
         if event.kind == "done":
             ledger.done(unit, event.scores)
         elif event.kind == "memory":
+            if len(unit.candidates) > 1:
+                self._together = 1  # for the generations to come
             ledger.out_of_memory(unit, event.text)
         else:
             ledger.failed(unit, event.text)
@@ -195,10 +208,11 @@ class WorkerPool:
         """Once a second: hung workers, new places for workers, no workers at all."""
         now_s = self._clock()
         for slot in self._slots:
-            if slot.state == "busy" and now_s - slot.since_s > self._unit_timeout_s:
+            limit_s = self._unit_timeout_s * (1 if slot.unit is None else len(slot.unit.candidates))
+            if slot.state == "busy" and now_s - slot.since_s > limit_s:
                 unit, ledger = slot.unit, slot.ledger
                 slot.unit = slot.ledger = None
-                reason = f"no answer within {self._unit_timeout_s:g} s (--unit-timeout)"
+                reason = f"no answer within {limit_s:g} s (--unit-timeout)"
                 self._transport.stop(slot.worker)
                 self._replace(slot, reason)
                 if unit is not None and ledger is not None:

@@ -26,7 +26,7 @@ from ecad import __version__
 from ecad.errors import BrokenWorkerError, ConfigError, EcadError, RunError, TransientEvaluationError
 from ecad.execution.ledger import Unit, describe
 from ecad.execution.pool import Event
-from ecad.records import Candidate, Evaluator
+from ecad.records import Evaluator
 
 EvaluatorFactory = Callable[[], Evaluator]
 
@@ -51,11 +51,11 @@ class _Worker:
             return "wrong", f"on {socket.gethostname()}: {error}"
         return "ready", f"{socket.gethostname()}:{os.getpid()}"
 
-    def score(self, candidate: Candidate, batch: int, pieces: int) -> tuple[str, Any]:
+    def score(self, unit: Unit) -> tuple[str, Any]:
         if self._evaluator is None:
             return "broken", "the worker was never set up"
         try:
-            return "done", self._evaluator.score_batch(candidate.schedule, batch, pieces)
+            return "done", self._evaluator.score_batch(unit.schedules, unit.batch, unit.pieces)
         except TransientEvaluationError as error:
             return "memory", describe(error)
         except BrokenWorkerError as error:
@@ -95,8 +95,7 @@ class RayTransport:
         self._watch(worker, actor.set_up.remote(self._factory, __version__))
 
     def submit(self, worker: int, unit: Unit) -> None:
-        score = self._actors[worker].score
-        self._watch(worker, score.remote(unit.candidate, unit.batch, unit.pieces))
+        self._watch(worker, self._actors[worker].score.remote(unit))
 
     def stop(self, worker: int) -> None:
         ray.kill(self._actors.pop(worker), no_restart=True)

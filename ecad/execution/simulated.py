@@ -46,10 +46,10 @@ class SimulatedTransport:
         self._schedule(0.0, Event(worker, "ready", text=f"simulated:{worker}"))
 
     def submit(self, worker: int, unit: Unit) -> None:
-        scores = self._evaluator.score_batch(unit.candidate.schedule, unit.batch, unit.pieces)
+        scores = self._evaluator.score_batch(unit.schedules, unit.batch, unit.pieces)
         duration_s = self._seconds(worker, unit)
         self.done.append((worker, self.now_s, self.now_s + duration_s))
-        self._schedule(duration_s, Event(worker, "done", scores=tuple(scores)))
+        self._schedule(duration_s, Event(worker, "done", scores=scores))
 
     def stop(self, worker: int) -> None:
         self._coming = [entry for entry in self._coming if entry[2].worker != worker]
@@ -84,6 +84,7 @@ def unequal(speeds: Sequence[float], unit_s: float) -> Callable[[int, Unit], flo
     """Workers of these relative speeds; a unit takes `unit_s` times the share that its schedule recomputes."""
 
     def seconds(worker: int, unit: Unit) -> float:
-        return unit_s * unit.candidate.schedule.recompute_fraction() / speeds[worker % len(speeds)]
+        work = sum(schedule.recompute_fraction() for schedule in unit.schedules)
+        return unit_s * work / speeds[worker % len(speeds)]
 
     return seconds

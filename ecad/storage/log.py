@@ -21,10 +21,12 @@ class EvaluationLog:
     """The log file of a run, open for appending, with all its evaluations in memory by schedule key."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = JsonLines(
-            path, _from_record, "all earlier evaluations are safe, continue later with --resume"
-        )
+        self._lines = self._open(path)
         self._entries = {evaluation.key: (evaluation, genome) for evaluation, genome in self._lines.items}
+        self._waiting_path = path.with_suffix(".waiting.jsonl")
+        self._waiting: JsonLines[tuple[Evaluation, str]] | None = None
+        if self._waiting_path.exists():
+            self._waiting = self._open(self._waiting_path)
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -42,6 +44,29 @@ class EvaluationLog:
         """Write one evaluation and wait until it is on the disk."""
         self._entries[evaluation.key] = self._lines.append(_to_record(candidate, evaluation))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been evaluated yet, be it held."""
+        return not self._entries and not self.held
+
+    def hold(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        """Save an evaluation whose turn in the log has not come yet, in a file of its own beside the log."""
+        if self._waiting is None:
+            self._waiting = self._open(self._waiting_path)
+        self._waiting.append(_to_record(candidate, evaluation))
+
+    @property
+    def held(self) -> dict[str, Evaluation]:
+        """The evaluations that wait for their turn, by key; of an earlier start, too."""
+        return {} if self._waiting is None else {item.key: item for item, _ in self._waiting.items}
+
+    def release(self) -> None:
+        """Forget what was held, once all of it is in the log."""
+        if self._waiting is not None and all(key in self for key in self.held):
+            self._waiting.close()
+            self._waiting = None
+            self._waiting_path.unlink(missing_ok=True)
+
     def genome(self, key: str) -> str:
         """The genome, in hex, of an evaluation in the log."""
         return self._entries[key][1]
@@ -53,6 +78,13 @@ class EvaluationLog:
 
     def close(self) -> None:
         self._lines.close()
+        if self._waiting is not None:
+            self._waiting.close()
+
+    @staticmethod
+    def _open(path: Path) -> JsonLines[tuple[Evaluation, str]]:
+        remedy = "all earlier evaluations are safe, continue later with --resume"
+        return JsonLines(path, _from_record, remedy)
 
     def __enter__(self) -> EvaluationLog:
         return self

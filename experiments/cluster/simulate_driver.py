@@ -17,7 +17,7 @@ import numpy as np
 from ecad.config import SearchConfig
 from ecad.execution.pool import WorkerPool
 from ecad.execution.simulated import SimulatedTransport, unequal
-from ecad.records import Candidate, Evaluation
+from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.run import evolve
 from ecad.run_steady import evolve_steadily
 from ecad.schedule import Schedule, ScheduleShape
@@ -44,8 +44,8 @@ class InstantEvaluator:
         self.batches = batches
         self.batch_size = batch_size
 
-    def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
-        return (schedule.recompute_fraction(),) * self.batch_size
+    def score_batch(self, schedules: Sequence[Schedule], batch: int, pieces: int = 1) -> BatchScores:
+        return tuple((schedule.recompute_fraction(),) * self.batch_size for schedule in schedules)
 
     def combine(self, candidate: Candidate, scores: Sequence[Sequence[float]]) -> Evaluation:
         flat = tuple(score for batch in scores for score in batch)

@@ -13,11 +13,14 @@ from ecad.records import Candidate
 
 
 class ExecutorContract:
-    """Subclasses say how the executor is made, and how many units it may have in flight."""
+    """Subclasses say how the executor is made, and how many units it may have in flight.
+
+    `together` is the number of candidates at most in a unit.
+    """
 
     in_flight = 1
 
-    def executor(self, factory: FakeFactory) -> AbstractContextManager[Executor]:
+    def executor(self, factory: FakeFactory, together: int = 1) -> AbstractContextManager[Executor]:
         raise NotImplementedError
 
     def test_every_candidate_gets_its_evaluation(self, tmp_path: Path) -> None:
@@ -27,6 +30,38 @@ class ExecutorContract:
         assert results == {each.key: expected(each) for each in asked}
         visits = (tmp_path / "visits").read_text().splitlines()
         assert len(visits) == len({line.rsplit(" ", 1)[0] for line in visits}) == 7 * 3
+
+    def test_candidates_in_groups_get_the_same_evaluations(self, tmp_path: Path) -> None:
+        asked = candidates(36)
+        with self.executor(FakeFactory(str(tmp_path)), together=3) as executor:
+            results = {each.key: result for each, result in executor.run(asked)}
+        assert results == {each.key: expected(each) for each in asked}
+        visits = [line.split() for line in (tmp_path / "visits").read_text().splitlines()]
+        assert len(visits) == 36 * 3
+        assert {together for _, _, _, together, _ in visits} <= {"1", "2", "3"}
+        assert sum(together == "3" for _, _, _, together, _ in visits) > 50
+
+    def test_in_a_group_only_what_fails_is_marked(self, tmp_path: Path) -> None:
+        asked = candidates(36)
+        faults = {asked[3].key: "memory", asked[7].key: "error", asked[8].key: "nan"}
+        with self.executor(FakeFactory(str(tmp_path), faults), together=3) as executor:
+            results = {each.key: result for each, result in executor.run(asked)}
+        assert [each.index for each in asked if results[each.key] != expected(each)] == [7, 8]
+        assert results[asked[7].key].failure == "ValueError: this schedule"
+        assert "not finite" in (results[asked[8].key].failure or "")
+
+    def test_groups_end_where_the_memory_does_not_suffice_for_them(self, tmp_path: Path) -> None:
+        asked = candidates(36)
+        faults = {each.key: "memory together" for each in asked}
+        with self.executor(FakeFactory(str(tmp_path), faults), together=3) as executor:
+            results = {each.key: result for each, result in executor.run(asked)}
+            assert results == {each.key: expected(each) for each in asked}
+            (tmp_path / "visits").unlink()
+            more = candidates(36, first=36)
+            results = {each.key: result for each, result in executor.run(more)}
+            assert results == {each.key: expected(each) for each in more}
+        # Not tried again.
+        assert {line.split()[3] for line in (tmp_path / "visits").read_text().splitlines()} == {"1"}
 
     def test_nothing_to_do(self) -> None:
         with self.executor(FakeFactory()) as executor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ecad.errors import BrokenWorkerError, ModelError, TransientEvaluationError
-from ecad.records import Candidate, Evaluation
+from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.schedule import Schedule, ScheduleShape, from_genome, genome_length, genome_to_hex
 
 SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
@@ -59,12 +59,15 @@ class FakeEvaluator:
     def __init__(self, factory: FakeFactory) -> None:
         self._factory = factory
 
-    def score_batch(self, schedule: Schedule, batch: int, pieces: int = 1) -> tuple[float, ...]:
+    def score_batch(self, schedules: Sequence[Schedule], batch: int, pieces: int = 1) -> BatchScores:
+        return tuple(self._score(schedule, batch, pieces, len(schedules)) for schedule in schedules)
+
+    def _score(self, schedule: Schedule, batch: int, pieces: int, together: int) -> tuple[float, ...]:
         key = schedule.digest()
         time.sleep(self._factory.seconds)
         if self._factory.folder:
             with (Path(self._factory.folder) / "visits").open("a") as file:
-                file.write(f"{key} {batch} {pieces} {os.getpid()}\n")
+                file.write(f"{key} {batch} {pieces} {together} {os.getpid()}\n")
         images = range(batch * 2, min(IMAGES, batch * 2 + 2))
         fault = self._factory.faults.get(key, "")
         if fault == "nan" and batch == 1:
@@ -72,7 +75,7 @@ class FakeEvaluator:
         if fault == "minus infinity":
             return tuple(float("-inf") for _ in images)
         if fault and batch == 1:
-            self._go_wrong(key, fault, pieces)
+            self._go_wrong(key, fault, pieces, together)
         return tuple(image_score(key, image) for image in images)
 
     def combine(self, candidate: Candidate, scores: Sequence[Sequence[float]]) -> Evaluation:
@@ -83,9 +86,11 @@ class FakeEvaluator:
         cost = candidate.schedule.recompute_fraction()
         return Evaluation(candidate.key, cost, total / len(flat), tuple(flat), round(cost * 1000))
 
-    def _go_wrong(self, key: str, fault: str, pieces: int) -> None:
+    def _go_wrong(self, key: str, fault: str, pieces: int, together: int) -> None:
         if fault == "memory" and pieces < 2:
             raise TransientEvaluationError("out of memory with batches of 2 images")
+        if fault == "memory together" and together > 1:
+            raise TransientEvaluationError(f"out of memory with {together} together")
         if fault == "memory always":
             raise TransientEvaluationError(f"out of memory with {pieces} pieces")
         if fault == "error":
@@ -106,4 +111,4 @@ class FakeEvaluator:
 def expected(each: Candidate) -> Evaluation:
     """What a sound evaluation of the candidate is."""
     evaluator = FakeFactory()()
-    return evaluator.combine(each, [evaluator.score_batch(each.schedule, batch) for batch in range(3)])
+    return evaluator.combine(each, [evaluator.score_batch([each.schedule], batch)[0] for batch in range(3)])

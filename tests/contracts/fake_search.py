@@ -34,14 +34,14 @@ def fake_search(path: Path, workers: int, seconds: float) -> None:
         folder = stack.enter_context(RunFolder(path))
         status = stack.enter_context(StatusFile(path))
         folder.write_config({"settings": CONFIG.identity()})
-        executor: Executor = LocalExecutor(factory())
+        executor: Executor = LocalExecutor(factory(), together=3)
         if workers:
             from ecad.execution.ray_pool import ray_workers
 
             transport = stack.enter_context(
                 ray_workers(factory, workers=workers, address=os.environ.get(ADDRESS), cpus=1.0, gpus=0.0)
             )
-            executor = WorkerPool(transport, factory(), unit_timeout_s=60.0)
+            executor = WorkerPool(transport, factory(), unit_timeout_s=60.0, together=3)
         history = evolve(CONFIG, SHAPE, executor, folder.log, status.update)
         evaluations = [folder.log[each.key] for each in history.candidates]
         front = nondominated([each.cost for each in evaluations], [each.quality for each in evaluations])

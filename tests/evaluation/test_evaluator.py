@@ -97,21 +97,21 @@ def test_pieces_take_their_own_references_which_are_made_once_and_whole(sampler:
     evaluator = evaluator_with(sampler)
     assert (evaluator.batches, evaluator.batch_size, evaluator.images_per_evaluation) == (2, 4, 5)
     expected = (0.0, -1.0, 0.0, -1.0)
-    assert evaluator.score_batch(HALF, 0, 2) == expected
+    assert evaluator.score_batch([HALF], 0, 2)[0] == expected
     assert sampler.calls == [(False, [10, 11, 12, 13]), (True, [10, 11]), (True, [12, 13])]
     sampler.calls.clear()
     for pieces in (1, 3, 4):
-        assert evaluator.score_batch(HALF, 0, pieces) == expected
+        assert evaluator.score_batch([HALF], 0, pieces)[0] == expected
     assert all(is_cached for is_cached, _ in sampler.calls)
     assert [len(seeds) for _, seeds in sampler.calls] == [4, 2, 2, 1, 1, 1, 1]
     sampler.calls.clear()
-    assert evaluator.score_batch(HALF, 1) == (0.0,)
+    assert evaluator.score_batch([HALF], 1)[0] == (0.0,)
     assert sampler.calls == [(False, [14]), (True, [14])]
 
 
 def test_the_evaluation_joins_the_batches(sampler: FakeSampler) -> None:
     evaluator = evaluator_with(sampler)
-    scores = [evaluator.score_batch(HALF, batch) for batch in range(2)]
+    scores = [evaluator.score_batch([HALF], batch)[0] for batch in range(2)]
     evaluation = evaluator.combine(candidate(HALF), scores)
     assert evaluation.scores == (0.0, -1.0, 0.0, -1.0, 0.0)
     assert (evaluation.quality, evaluation.cost, evaluation.macs) == (-0.4, 0.5, 500)
@@ -123,7 +123,7 @@ def test_a_score_that_is_no_number_fails_the_schedule_but_for_the_model_itself(s
     scorer = Difference()
     scorer.broken = ("d",)
     evaluator = evaluator_with(sampler, scorer)
-    scores = [evaluator.score_batch(HALF, batch) for batch in range(2)]
+    scores = [evaluator.score_batch([HALF], batch)[0] for batch in range(2)]
     evaluation = evaluator.combine(candidate(HALF), scores)
     assert np.isnan(evaluation.quality)
     assert np.isnan(evaluation.scores[3])
@@ -149,4 +149,4 @@ def test_errors_say_what_to_do(
 
     sampler.before = fail
     with pytest.raises(expected, match=message):
-        evaluator_with(sampler).score_batch(HALF, 0, 2)
+        evaluator_with(sampler).score_batch([HALF], 0, 2)[0]

@@ -15,8 +15,8 @@ from ecad.execution.ledger import Ledger
 
 
 class TestLocalExecutor(ExecutorContract):
-    def executor(self, factory: FakeFactory) -> AbstractContextManager[Executor]:
-        return nullcontext(LocalExecutor(factory()))
+    def executor(self, factory: FakeFactory, together: int = 1) -> AbstractContextManager[Executor]:
+        return nullcontext(LocalExecutor(factory(), together))
 
 
 def test_a_broken_process_ends_the_search(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_sums_do_not_depend_on_the_order_of_completion() -> None:
             unit = units[batch]
             assert unit is not None
             assert not list(ledger.finished())
-            ledger.done(unit, evaluator.score_batch(each.schedule, batch))
+            ledger.done(unit, evaluator.score_batch(unit.schedules, batch))
         assert list(ledger.finished()) == [(each, expected(each))]
         assert ledger.is_done
 
@@ -56,17 +56,18 @@ def test_a_lost_unit_is_done_before_all_others_and_not_for_ever() -> None:
     assert evaluation.failure == "3 workers were lost with it, the last: the machine has gone"
     following = ledger.take()
     assert following is not None
-    assert following.candidate is other  # the failed one's other batches are not done
+    assert following.candidates == (other,)  # the failed one's other batches are not done
 
 
 def test_settings_are_checked_all_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        ExecutionSettings(workers=-1, gpus_per_worker=1.5, threads=0, unit_timeout_s=float("nan"))
+        ExecutionSettings(workers=-1, gpus_per_worker=1.5, threads=0, unit_timeout_s=float("nan"), together=0)
     for part in (
         "--workers",
         "--gpus-per-worker above 1 must be whole, not 1.5",
         "--threads",
         "--unit-timeout",
+        "--together",
     ):
         assert part in str(caught.value)
 

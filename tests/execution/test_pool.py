@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,37 @@ class TestPool(ExecutorContract):
     in_flight = 3
 
     @contextmanager
-    def executor(self, factory: FakeFactory) -> Iterator[Executor]:
-        yield pool_on(FaultyTransport(factory, 3))
+    def executor(self, factory: FakeFactory, together: int = 1) -> Iterator[Executor]:
+        yield pool_on(FaultyTransport(factory, 3), together=together)
+
+
+def test_groups_leave_something_to_do_for_every_worker() -> None:
+    for workers, together in ((1, 4), (3, 4), (4, 3), (12, 1)):  # 12 candidates of 3 batches
+        transport = FaultyTransport(FakeFactory(), workers)
+        sizes = []
+        submit = transport.submit
+
+        def noted(worker: int, unit: Unit, sizes: Any = sizes, submit: Any = submit) -> None:
+            sizes.append(len(unit.candidates))
+            submit(worker, unit)
+
+        transport.submit = noted  # type: ignore[method-assign]
+        assert len(list(pool_on(transport, together=4).run(candidates(12)))) == 12
+        assert max(sizes) == together
+        sizes.clear()
+        list(pool_on(transport, together=4).run(iter(candidates(12))))  # it may depend on results
+        assert max(sizes) == 1
+
+
+def test_a_worker_that_is_lost_with_a_group_loses_nothing() -> None:
+    transport = FaultyTransport(FakeFactory(), 2, {0: "gone", 1: "hangs"})
+    pool = pool_on(transport, timeout_s=10.0, together=3)
+    asked = candidates(12)
+    assert {each.key: result for each, result in pool.run(asked)} == {
+        each.key: expected(each) for each in asked
+    }
+    assert transport.stopped == [1]
+    assert transport.now_s > 30.0  # three candidates have three times as long
 
 
 @pytest.mark.parametrize("fault", ["gone", "broken", "hangs"])
@@ -202,7 +232,7 @@ def test_scores_that_are_no_numbers_are_failures_but_not_of_the_machine(tmp_path
     class NoNumbers(FakeFactory):
         def __call__(self):  # type: ignore[no-untyped-def]
             evaluator = super().__call__()
-            evaluator.score_batch = lambda schedule, batch, pieces: (float("nan"),) * 2  # type: ignore[method-assign]
+            evaluator.score_batch = lambda schedules, batch, pieces: ((float("nan"),) * 2,)  # type: ignore[method-assign]
             return evaluator
 
     for steadily in (False, True):

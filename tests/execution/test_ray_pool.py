@@ -27,12 +27,12 @@ pytestmark = pytest.mark.ray
 
 @contextmanager
 def ray_pool(
-    factory: FakeFactory, workers: int = 2, timeout_s: float = 120.0, cpus: float = 0.5
+    factory: FakeFactory, workers: int = 2, timeout_s: float = 120.0, cpus: float = 0.5, together: int = 1
 ) -> Iterator[WorkerPool]:
     from ecad.execution.ray_pool import ray_workers
 
     with ray_workers(factory, workers=workers, address=None, cpus=cpus, gpus=0.0) as transport:
-        yield WorkerPool(transport, FakeFactory()(), unit_timeout_s=timeout_s, tick_s=0.2)
+        yield WorkerPool(transport, FakeFactory()(), unit_timeout_s=timeout_s, tick_s=0.2, together=together)
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -40,13 +40,13 @@ class TestRayPool(ExecutorContract):
     in_flight = 2
 
     @contextmanager
-    def executor(self, factory: FakeFactory) -> Iterator[Executor]:
-        with ray_pool(factory) as pool:
+    def executor(self, factory: FakeFactory, together: int = 1) -> Iterator[Executor]:
+        with ray_pool(factory, together=together) as pool:
             yield pool
 
 
 def visits(folder: Path) -> list[list[str]]:
-    """(key, batch, pieces, process) of every unit that was begun."""
+    """(key, batch, pieces, candidates in the unit, process) of every candidate of a unit that was begun."""
     path = folder / "visits"
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -90,7 +90,7 @@ def test_an_actor_killed_in_the_middle_of_a_unit(tmp_path: Path) -> None:
 def test_an_actor_killed_from_outside(tmp_path: Path) -> None:
     def kill(number: int) -> None:
         if number == 2:
-            os.kill(int(visits(tmp_path)[-1][3]), signal.SIGKILL)
+            os.kill(int(visits(tmp_path)[-1][4]), signal.SIGKILL)
 
     with ray_pool(FakeFactory(str(tmp_path), seconds=0.02)) as pool:
         assert_all_right(pool, 8, kill)
@@ -104,7 +104,7 @@ def test_a_worker_that_hangs_and_one_whose_gpu_is_gone(tmp_path: Path) -> None:
     with ray_pool(FakeFactory(str(tmp_path), faults), timeout_s=3.0) as pool:
         assert_all_right(pool, 5)
         assert sum(worker.restarts for worker in pool.workers) == 2
-    hung = [int(process) for key, batch, _, process in visits(tmp_path) if (key, batch) == (first.key, "1")]
+    hung = [int(process) for key, batch, *_, process in visits(tmp_path) if (key, batch) == (first.key, "1")]
     wait_for_end(hung[0])
 
 
@@ -182,7 +182,7 @@ def test_the_log_is_the_same_with_one_worker_with_three_and_with_none(tmp_path: 
     whole = run(LocalExecutor(FakeFactory()()), tmp_path / "local.jsonl")
     assert whole.count(b"\n") == 40
     for workers in (1, 3):
-        with ray_pool(FakeFactory(), workers) as pool:
+        with ray_pool(FakeFactory(), workers, together=4) as pool:
             assert run(pool, tmp_path / f"{workers}.jsonl") == whole
 
 
