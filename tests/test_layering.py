@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[str, str]] = {
     # Runs in another environment, which has neither ecad nor its packages.
     "evaluation.scorers.image_reward_worker": ("", "PIL ImageReward"),
     "search": ("schedule records", "numpy pymoo"),
-    "execution": ("records", ""),
+    "execution": ("records schedule", ""),
     "execution.ray_pool": ("records", "ray"),
     "storage": ("schedule records", "numpy yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
