@@ -26,6 +26,7 @@ from ecad import __version__
 from ecad.errors import BrokenWorkerError, ConfigError, EcadError, RunError, TransientEvaluationError
 from ecad.execution.ledger import Unit, describe
 from ecad.execution.pool import Event
+from ecad.execution.ray_watchdog import FOLDER_VARIABLE, watched
 from ecad.records import Evaluator
 
 EvaluatorFactory = Callable[[], Evaluator]
@@ -155,13 +156,17 @@ def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
     _remove_leftovers()
     # Ray's socket paths must fit into 107 bytes: a run folder's path may not leave enough room.
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir="/tmp"))
-    changed = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    changed = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        FOLDER_VARIABLE: str(folder),
+    }
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         # Ray (2.60 and later) turns on authentication by token for a cluster that it starts. A token of this
         # process only, instead of the file in the home folder that Ray would write for all to read.
         changed["RAY_AUTH_TOKEN"] = _token()
     try:
-        with loopback_only(), _environment(changed):
+        with watched(folder), loopback_only(), _environment(changed):
             _start(folder, cpus=max(os.cpu_count() or 1, int(workers * cpus + 0.5)))
             try:
                 yield

@@ -70,8 +70,7 @@ class Started:
                 raise AssertionError(f"did not get there: {self.process.communicate()}")
             time.sleep(0.05)
 
-    def all_gone(self, seconds: float = 90.0) -> bool:
-        # Ray's own processes sometimes notice only after a minute that nobody is left.
+    def all_gone(self, seconds: float = 30.0) -> bool:
         deadline = time.monotonic() + seconds
         while self.family() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -196,6 +195,7 @@ def test_killed_on_ray_nothing_outlives_it_and_the_resume_is_the_same(
     assert listening_addresses(started.family())
     started.process.kill()
     assert started.all_gone(), started.family()
+    assert not started.ray_folders()
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert [worker["state"] for worker in status["workers"]] == ["busy", "busy"]
     done = folder.count_evaluations()
