@@ -14,16 +14,15 @@ import torch
 
 import ecad
 from ecad.config import SearchConfig
-from ecad.errors import RunError
 from ecad.evaluation.cost import Workload, workload_for
 from ecad.evaluation.evaluator import ModelEvaluator
 from ecad.evaluation.latency import LatencyTable
-from ecad.evaluation.loading import LoadedModel, choose_device, dtype_of, load_model, settings_for
+from ecad.evaluation.loading import LoadedModel, load_model, settings_for
 from ecad.evaluation.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.evaluation.samplers import Sampler, make_sampler
 from ecad.evaluation.scorers import Scorer, as_quality, make_scorer
 from ecad.execution import ExecutionSettings
-from ecad.models import find_model
+from ecad.run_claim import check_folder
 from ecad.run_latency import latency_table
 from ecad.run_threads import use_threads
 from ecad.schedule import ScheduleShape
@@ -49,64 +48,6 @@ class PreparedRun:
     latency_table: LatencyTable | None
     selection_prompts: PromptSet | None = None
     selection_evaluator: ModelEvaluator | None = None
-
-
-def check_folder(
-    folder: RunFolder,
-    config: SearchConfig,
-    search_prompts: PromptSet,
-    selection_prompts: PromptSet | None,
-    heldout_prompts: PromptSet,
-    extend: bool,
-    execution: ExecutionSettings,
-) -> dict[str, Any]:
-    """The content of config.yaml for this search, once it is clear that the folder may be used for it.
-
-    A run continues only with equal settings; with `extend` the number of generations may be larger than before.
-    A folder whose log is still empty may change its settings: nothing was found with the old ones. On a CPU the
-    threads of each process are part of the numerics, because sums may depend on them: a run keeps its number.
-    """
-    device = choose_device(config.device)
-    source = find_model(config.model)
-    numerics: dict[str, Any] = {
-        "device": device.type,
-        "dtype": str(dtype_of(source, config.dtype, device)),
-    }
-    known = folder.read_config() if folder.is_started else {}
-    if device.type == "cpu":
-        earlier = (known.get("numerics") or {}).get("threads")
-        is_kept = execution.threads is None and isinstance(earlier, int) and earlier > 0
-        numerics["threads"] = earlier if is_kept else execution.threads_each(torch.get_num_threads())
-        if known and earlier is None:  # of a version that did not note it
-            known["numerics"] = {**(known.get("numerics") or {}), "threads": numerics["threads"]}
-    content = {
-        "settings": {**config.identity(), "generations": config.generations},
-        "model": source.name,
-        "numerics": numerics,
-        **({"asynchronous": True} if execution.asynchronous else {}),
-        "prompts": {
-            "search": _describe_prompts(search_prompts),
-            **({} if selection_prompts is None else {"selection": _describe_prompts(selection_prompts)}),
-            "heldout": _describe_prompts(heldout_prompts),
-        },
-    }
-    if not folder.is_started:
-        return content
-    if folder.log.is_empty:
-        if folder.has_results:
-            raise RunError(
-                f"run folder {folder.path} has results but no evaluations: its evaluations.jsonl is lost"
-            )
-        return content
-    if extend and isinstance(known.get("settings"), dict):
-        known["settings"] = {**known["settings"], "generations": config.generations}
-    for part in {**content, "asynchronous": None}:
-        if known.get(part) != content.get(part):
-            raise RunError(
-                f"run folder {folder.path} was started with other settings ({_difference(known, content, part)}): "
-                "use another --out, or continue it unchanged with --resume"
-            )
-    return content
 
 
 def prepare(
@@ -270,17 +211,3 @@ def _load_prompt_sets(config: SearchConfig) -> tuple[PromptSet, PromptSet | None
     check_disjoint(prompts, heldout_prompts)
     selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
     return prompts.part(0, searched), selection_prompts, heldout_prompts
-
-
-def _describe_prompts(prompts: PromptSet) -> dict[str, Any]:
-    return {"name": prompts.name, "count": len(prompts), "sha256": prompts.sha256}
-
-
-def _difference(known: dict[str, Any], wanted: dict[str, Any], part: str) -> str:
-    """The first difference between two folders' settings, in words."""
-    old, new = known.get(part), wanted.get(part)
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*new, *old]:
-            if old.get(key) != new.get(key):
-                return f"{part} {key}: {old.get(key)!r} there, {new.get(key)!r} now"
-    return f"{part}: {old!r} there, {new!r} now"

@@ -47,8 +47,9 @@ LAYERS: dict[str, tuple[str, str]] = {
     "storage": ("schedule records", "numpy yaml filelock"),
     # The main path, its beginning (a run is prepared) and its end (the front is scored).
     "run_threads": ("", "torch threadpoolctl"),
+    "run_claim": (BELOW_RUN, "torch"),
     "run_latency": (BELOW_RUN, "numpy"),
-    "run_setup": (f"{BELOW_RUN} __init__ run_threads run_latency", "torch"),
+    "run_setup": (f"{BELOW_RUN} __init__ run_threads run_claim run_latency", "torch"),
     "run_comparisons": (BELOW_RUN, "numpy"),
     "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
     "run_history": (BELOW_RUN, ""),

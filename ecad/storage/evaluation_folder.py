@@ -21,6 +21,7 @@ import numpy.typing as npt
 import yaml
 
 from ecad.errors import RunError
+from ecad.storage.differences import first_difference
 from ecad.storage.json_lines import JsonLines, Record
 from ecad.storage.locked_folder import LockedFolder
 
@@ -59,7 +60,7 @@ class EvaluationFolder(LockedFolder[JsonLines[Record]]):
             if known.get(part) != content[part]:
                 raise RunError(
                     f"{self.path} holds an evaluation with other settings "
-                    f"({_difference(known.get(part), content[part], part)}): use another --out"
+                    f"({first_difference(known.get(part), content[part], part)}): use another --out"
                 )
 
     def _read_config(self) -> dict[str, Any] | None:
@@ -112,17 +113,3 @@ class EvaluationFolder(LockedFolder[JsonLines[Record]]):
         except (OSError, ValueError, EOFError) as error:
             raise RunError(f"{path} is damaged: {error}") from None
         return array
-
-
-def _difference(old: Any, new: Any, where: str) -> str:
-    """The first difference between two settings, in words."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*new, *old]:
-            if old.get(key) != new.get(key):
-                return _difference(old.get(key), new.get(key), f"{where} {key}")
-    if isinstance(old, list) and isinstance(new, list):
-        for number, (one, other) in enumerate(zip(old, new, strict=False), start=1):
-            if one != other:
-                return _difference(one, other, f"{where} {number}")
-        return f"{len(old)} {where} there, {len(new)} now"
-    return f"{where}: {old!r} there, {new!r} now"
