@@ -114,7 +114,9 @@ def print_macs(folder: Path) -> None:
 
 def print_budget() -> None:
     """One 48 GB GPU: the weights, and what a batch needs in the worst case, in GB = 10^9 bytes."""
-    encoders = {part: weight_bytes(module) for part, module in build_text_encoders().items()}
+    modules = build_text_encoders()
+    encoders = {part: weight_bytes(module) for part, module in modules.items()}
+    encoders["T5-XXL's activations, 8 prompts"] = encode(modules["T5-XXL encoder"], prompts=8)
     weights = {
         "transformer": weight_bytes(build("flux-dev", 1)[0]),
         "VAE": weight_bytes(build_vae("flux-dev")),
@@ -130,7 +132,7 @@ def print_budget() -> None:
         "\n| model | images | denoising, uncached | everything kept besides | VAE | in all, most | of 48 GB |"
     )
     print("|---|---:|---:|---:|---:|---:|---|")
-    for name, batches in (("flux-dev", (1, 4, 8, 12)), ("flux-dev-1024", (1, 2, 3, 4))):
+    for name, batches in (("flux-dev", (1, 4, 8, 16, 17)), ("flux-dev-1024", (1, 2, 3))):
         for images in batches:
             transformer, inputs, workload = build(name, images)
             activations = denoise(transformer, inputs, None).peak
@@ -147,6 +149,13 @@ def print_budget() -> None:
             cells = " | ".join(f"{size / GB:.2f}" for size in (activations, stored, decoding))
             fits = "fits" if total < GPU_BYTES else "too much"
             print(f"| {name} | {images} | {cells} | {total / GB:.1f} | {fits} |", flush=True)
+
+
+def encode(encoder: nn.Module, prompts: int) -> int:
+    tokens = torch.empty(prompts, 512, dtype=torch.long, device="meta")
+    with torch.no_grad(), FusedAttention(), LiveBytes() as memory:
+        encoder(tokens)
+    return memory.peak
 
 
 def decode(name: str, images: int) -> int:
