@@ -12,19 +12,30 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from ecad.evaluation.statistics import paired_interval
 
-if __name__ == "__main__":
-    folder, name, metric = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+def scores_of_rows(folder: Path, metric: str) -> tuple[dict[str, npt.NDArray[np.float64]], int]:
+    """Row -> a score for every image that all rows with this metric have, in the same order; and the images per prompt.
+
+    The uncached row has no fidelity to itself, so it is absent for psnr, ssim, ...
+    """
     seeds = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["seeds"]["per_prompt"]
     batches: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for line in (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        batches[record["row"]][record["batch"]] = record["scores"][metric]
+        if metric in record["scores"]:
+            batches[record["row"]][record["batch"]] = record["scores"][metric]
     common = sorted(set.intersection(*(set(each) for each in batches.values())))
-    scores = {row: np.concatenate([each[batch] for batch in common]) for row, each in batches.items()}
+    return {row: np.concatenate([each[batch] for batch in common]) for row, each in batches.items()}, seeds
+
+
+if __name__ == "__main__":
+    name = sys.argv[2]
+    scores, seeds = scores_of_rows(Path(sys.argv[1]), sys.argv[3])
     for row, values in scores.items():
         if row != name:
             found = paired_interval(scores[name], values, seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,6 +124,36 @@ def test_sequential_offloading(own_copy: Any, offload_first: bool, remove_first:
     else:
         remove_hook_from_submodules(transformer)
         ecad.remove(case.pipe)
+    assert np.array_equal(case.run(), untouched)
+
+
+@pytest.mark.parametrize("spread_first", [True, False])
+def test_a_transformer_that_is_spread_over_devices(own_copy: Any, spread_first: bool) -> None:
+    """What `from_pretrained(..., device_map=...)` does to it: hooks that bring each module's inputs to its device."""
+    from accelerate import dispatch_model
+    from accelerate.hooks import remove_hook_from_submodules
+
+    case = own_copy
+    schedule = case.random_schedule(9)
+    expected, untouched = case.reference_images(schedule), case.run()
+    transformer = case.pipe.transformer
+    names = [
+        name for name, _ in (*transformer.named_children(), *transformer.named_parameters(recurse=False))
+    ]
+    parts = dict.fromkeys(names, "cpu")
+    spread = functools.partial(dispatch_model, transformer, device_map=parts, force_hooks=True)
+    if spread_first:
+        spread()
+        ecad.apply(case.pipe, schedule)
+    else:
+        ecad.apply(case.pipe, schedule)
+        spread()
+    assert transformer.hf_device_map == parts
+    assert hasattr(transformer.transformer_blocks, "_hf_hook")
+    assert np.array_equal(case.run(), expected)
+    ecad.remove(case.pipe)
+    assert np.array_equal(case.run(), untouched)
+    remove_hook_from_submodules(transformer)
     assert np.array_equal(case.run(), untouched)
 
 

@@ -14,15 +14,17 @@ import pytest
 import torch
 from tiny_models import save_tiny_model
 
+import ecad
 from ecad.config import SearchConfig
 from ecad.errors import ConfigError, ModelError
 from ecad.evaluation.loading import dtype_of, load_model, settings_for
 from ecad.evaluation.pipeline_files import PipelineFiles, find_files
 from ecad.evaluation.samplers import make_sampler
+from ecad.evaluation.samplers.base import Job
 from ecad.evaluation.samplers.flux import FluxSampler
 from ecad.models import PRESETS, find_model
 from ecad.run import search
-from ecad.schedule import load_schedule
+from ecad.schedule import ScheduleShape, heuristic, load_schedule
 from ecad.storage import RunFolder
 
 DOWNLOADED = [name for name, preset in PRESETS.items() if preset.source is not None]
@@ -222,6 +224,46 @@ def test_device_maps(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(ConfigError, match="uses all GPUs: leave out --device cpu"):
         load_model(folder, "cpu", device_map="balanced")
+
+
+@pytest.mark.parametrize("device_map", ["balanced", "cpu"])
+def test_a_spread_model_draws_the_same_images(
+    device_map: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU diffusers has only the CPU to spread a model over: the way there is the same."""
+    # "balanced" asks for GPUs, and "cpu", which leaves the mark of a device map on the pipeline, is not offered.
+    monkeypatch.setattr("ecad.evaluation.loading._check_device_map", lambda *_: None)
+    folder = str(folders["flux-dev"])
+    asked: list[str | None] = []
+    load = PipelineFiles.load
+
+    def watched(self: PipelineFiles, *args: Any, device_map: str | None = None, **settings: Any) -> Any:
+        asked.append(device_map)
+        return load(self, *args, device_map=device_map, **settings)
+
+    monkeypatch.setattr(PipelineFiles, "load", watched)
+
+    @dataclass
+    class Overrides:
+        steps: int = 4
+        height: int = 32
+        width: int = 32
+
+    def images(spread: str | None) -> np.ndarray:
+        model = load_model(folder, "cpu", device_map=spread, embedding_cache=False)
+        assert model.device == torch.device("cpu")
+        if spread == "cpu":
+            assert model.pipe.hf_device_map == "cpu"
+        sampler = make_sampler(model, settings_for(model.source, Overrides()))
+        conditioning = sampler.encode(["a red bicycle"], 1)
+        model.free_text_encoders()
+        with ecad.applied(model.pipe, heuristic("fora:2", shape)):
+            return sampler.sample(conditioning, [Job(0, 1)])
+
+    shape = ScheduleShape("flux", 4, {"transformer_blocks": 2, "single_transformer_blocks": 3})
+    spread = images(device_map)
+    assert asked == [device_map, None]  # the transformer and the VAE; the text encoders are never spread
+    assert np.array_equal(spread, images(None))
 
 
 @pytest.mark.parametrize("part", ["text_encoder_2", "tokenizer", "transformer", "scheduler"])

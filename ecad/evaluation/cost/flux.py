@@ -52,3 +52,19 @@ def flux_macs(workload: Workload, is_paper: bool) -> tuple[ComponentMacs, int]:
     constant += 2 * square  # norm_out
     constant += image * width * patch * out_channels  # proj_out
     return components, rows * constant
+
+
+def flux_output_values(workload: Workload) -> dict[tuple[str, str], int]:
+    """Numbers in the output of one execution of each component, for all rows; without an IP-Adapter's third tensor."""
+    config = workload.transformer
+    image, text = workload.image_tokens, workload.text_tokens
+    width = whole_number(config, "num_attention_heads") * whole_number(config, "attention_head_dim")
+    values = {
+        (_DOUBLE, "attn"): (image + text) * width,  # one tensor for each stream
+        (_DOUBLE, "ff"): image * width,
+        (_DOUBLE, "ff_context"): text * width,
+        (_SINGLE, "attn"): (image + text) * width,
+        (_SINGLE, "proj_mlp"): (image + text) * FEED_FORWARD_FACTOR * width,
+        (_SINGLE, "proj_out"): (image + text) * width,
+    }
+    return {part: workload.rows * count for part, count in values.items()}

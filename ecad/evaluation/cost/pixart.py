@@ -50,6 +50,14 @@ def pixart_macs(workload: Workload, is_paper: bool) -> tuple[ComponentMacs, int]
     return components, rows * constant
 
 
+def pixart_output_values(workload: Workload) -> dict[tuple[str, str], int]:
+    """Numbers in the output of one execution of each component, for all rows: every one is as wide as the model."""
+    config = workload.transformer
+    width = whole_number(config, "num_attention_heads") * whole_number(config, "attention_head_dim")
+    values = workload.rows * workload.image_tokens * width
+    return {(_BLOCKS, component): values for component in ("attn1", "attn2", "ff")}
+
+
 def _has_size_conditions(config: Mapping[str, Any]) -> bool:
     """As in diffusers: by default only the 1024-pixel model (sample_size 128) has them."""
     value = config.get("use_additional_conditions")
