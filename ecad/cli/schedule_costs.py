@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ecad.models import ModelSource
     from ecad.schedule import Schedule, ScheduleShape
 
-COST_KEYS = ("macs", "macs_paper", "speedup_macs", "speedup_macs_paper")
+COST_KEYS = ("macs", "macs_paper", "speedup_macs", "speedup_macs_paper", "stored_bytes_16bit")
 
 
 def load_or_make(text: str, model: str | None, steps: int | None) -> Schedule:
@@ -75,12 +75,13 @@ def brief(schedule: Schedule) -> Schedule:
 
 
 def costs_of(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | None, list[str]]:
-    """MACs in both conventions (`COST_KEYS`) and the model they are of ("macs_model"), and notes for the user.
+    """MACs in both conventions and the most memory that stored outputs take (`COST_KEYS`, of one image), the model they
+    are of ("macs_model"), and notes for the user.
 
     The model is the one that the user names, else the one that the schedule was made for. A schedule that does
     not fit it is an error. Where neither is known, there are no MACs, and the note says why.
     """
-    from ecad.evaluation.cost import schedule_macs, speedup_macs, workload_for
+    from ecad.evaluation.cost import schedule_macs, speedup_macs, stored_bytes, workload_for
     from ecad.models import find_model
     from ecad.schedule.transfer import transfer_note
 
@@ -113,6 +114,7 @@ def costs_of(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | No
         schedule_macs(schedule, workload, "paper"),
         speedup_macs(schedule, workload),
         speedup_macs(schedule, workload, "paper"),
+        int(stored_bytes(schedule, workload, 2).max()),
     )
     return {**dict(zip(COST_KEYS, costs, strict=True)), "macs_model": source.name}, notes
 

@@ -125,10 +125,14 @@ def schedule_summary(schedule: Schedule, costs: Mapping[str, float] | None = Non
 
 
 def cost_text(costs: Mapping[str, float]) -> str:
-    """`costs` has "macs" (of one image) and "speedup_macs"."""
+    """`costs` has "macs" (of one image), "speedup_macs" and "stored_bytes_16bit" (the most, of one image)."""
     macs = costs["macs"]
     amount = f"{macs / 1e12:.3f} TMACs" if macs >= 1e11 else f"{macs / 1e9:.3f} GMACs"
-    return f"{amount} per image, {costs['speedup_macs']:.2f}x fewer than uncached"
+    stored = f"{costs['stored_bytes_16bit'] / 2**20:,.4g} MiB"
+    return (
+        f"{amount} per image, {costs['speedup_macs']:.2f}x fewer than uncached; stores up to {stored} per image in "
+        "16 bits"
+    )
 
 
 def step_fractions(schedule: Schedule) -> list[float]:

@@ -92,6 +92,8 @@ def test_check_prints_clean_json() -> None:
     assert content.pop("speedup_macs") == pytest.approx(1.99, abs=0.005)
     speedup_paper = content.pop("speedup_macs_paper")
     assert speedup_paper == pytest.approx(1.99, abs=0.005)
+    # One output of 84 components: 256 tokens of 1,152 channels, with and without guidance, two bytes each.
+    assert content.pop("stored_bytes_16bit") == 84 * 2 * 256 * 1152 * 2
     assert content == {
         "valid": True,
         "name": "fora:2",
