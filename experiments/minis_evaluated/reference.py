@@ -21,12 +21,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--prompts", default="scenes-heldout")
+    parser.add_argument("--prompts-limit", type=int)
     parser.add_argument("--per-prompt", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
-    for number, prompt in enumerate(load_prompts(options.prompts).prompts):
+    for number, prompt in enumerate(load_prompts(options.prompts, options.prompts_limit).prompts):
         scene = parse_caption(prompt)
         for copy in range(options.per_prompt):
             Image.fromarray(render(scene, rng)).save(options.folder / f"{number:03d}-{copy}.png")
