@@ -77,7 +77,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     clip_name = f"clip:{random_weights.CLIP_ARCHITECTURE}/{clip}"
     qualities = ["alignment", "rmse", "psnr", "ssim", "lpips", clip_name, "image-reward"]
-    qualities += ["0.7*alignment+0.3*ssim", f"0.7*alignment+0.3*{clip_name}"]
+    qualities.append("0.7*alignment+0.3*ssim")
 
     prompts = load_prompts("scenes-heldout", BATCH_SIZE * (BATCHES + 1)).prompts
     rng = np.random.default_rng(0)
