@@ -76,7 +76,7 @@ def _measure(
     for measurement, batch, images in comparison.run(measurements):
         # The log comes last: what is in it is complete.
         row = _row_folder(comparison, measurement.contender)
-        for scorer in prepared.set_scorers:
+        for scorer in _networks(prepared.set_scorers):
             folder.write_features(_features_file(scorer, row, measurement.batch), scorer.features(images))
         for job, image in zip(batch, images, strict=True):
             if job in samples:
@@ -156,8 +156,13 @@ def _file_name(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)[:60]
 
 
+def _networks(scorers: Sequence[SetScorer]) -> list[SetScorer]:
+    """One scorer for each kind of features: fid and kid read the same ones, which cost more than many an image."""
+    return list({scorer.features_name: scorer for scorer in scorers}.values())
+
+
 def _features_file(scorer: SetScorer, row: str, batch: int) -> str:
-    return f"features/{_file_name(scorer.name)}/{row}/{batch:05d}.npy"
+    return f"features/{_file_name(scorer.features_name)}/{row}/{batch:05d}.npy"
 
 
 def _sample_file(row: str, job: Job) -> str:

@@ -134,7 +134,9 @@ def _reference_hash(settings: EvaluateSettings, set_scorers: Sequence[SetScorer]
     if settings.reference is None:
         return None
     if not set_scorers:
-        raise ConfigError("--reference is for metrics of a whole set (fid), and --metrics has none")
+        raise ConfigError(
+            f"--reference is for metrics of a whole set ({', '.join(SET_SCORERS)}), and --metrics has none"
+        )
     return reference_hash(Path(settings.reference).expanduser())
 
 

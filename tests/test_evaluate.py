@@ -54,7 +54,7 @@ class Error:
 
 
 class MeanColour:
-    name, higher_is_better, features_name = "mean-colour", False, "mean-colour"
+    name, higher_is_better, features_name = "mean-colour", False, "colours"
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return images.mean(axis=(1, 2)).astype(np.float32)
@@ -179,12 +179,39 @@ def test_numbers_are_those_of_the_log(finished: Path, base: Path) -> None:
     assert rows["all"]["error"]["quality"] == 0.0
     assert rows["fora:2"]["error"]["quality"] > 0.0
     # A metric of the whole set: one number, from the features of all images.
-    features = [np.load(path) for path in sorted(finished.glob("features/mean-colour/02-fora-2/*.npy"))]
+    features = [np.load(path) for path in sorted(finished.glob("features/colours/02-fora-2/*.npy"))]
     assert [part.shape for part in features] == [(4, 3), (2, 3)]
     expected = np.abs(np.concatenate(features).mean(axis=0) - [40, 0, 90]).sum()
     assert rows["fora:2"]["mean-colour"]["quality"] == pytest.approx(expected, rel=1e-6)
     assert rows["all"]["mean-colour"]["difference"] == 0.0
     assert "quality_interval" not in rows["all"]["mean-colour"]
+
+
+def test_metrics_of_the_same_features_compute_them_once(
+    settings: EvaluateSettings, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    class SetMetric(MeanColour):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def features(self, images: np.ndarray) -> np.ndarray:
+            judged.append(len(images))
+            return super().features(images)
+
+    monkeypatch.setattr("ecad.evaluate_setup.SET_SCORERS", ("one", "two"))
+    monkeypatch.setattr("ecad.evaluate_setup.make_set_scorer", lambda name, device: SetMetric(name))
+    results = evaluate(
+        replace(settings, schedules=("fora:2",), steps=4, metrics=("one", "two")), tmp_path / "out"
+    )
+    # The reference's three pictures once, each metric's try on two gray images, and two rows of six images.
+    assert sum(judged) == 3 + 2 * 2 + 2 * 6
+    rows = {row["name"]: row["metrics"] for row in results["rows"]}
+    known = {
+        row["name"]: row["metrics"] for row in json.loads((finished / "results.json").read_text())["rows"]
+    }
+    assert rows["fora:2"]["one"] == rows["fora:2"]["two"] == known["fora:2"]["mean-colour"]
 
 
 def test_files(finished: Path) -> None:

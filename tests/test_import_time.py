@@ -39,6 +39,8 @@ def loaded_by(statement: str) -> set[str]:
         ("import ecad.storage, ecad.execution, ecad.config", HEAVY | {"rich", "typer"}),
         ("import ecad.run", HEAVY | {"rich", "typer"}),
         ("import ecad.cli.main", HEAVY),
+        # What only the extra `search` brings: `ecad evaluate` works without it.
+        ("import ecad.evaluate", {"matplotlib", "pymoo", "ray", "threadpoolctl"}),
     ],
 )
 def test_importing_loads_nothing_heavy(statement: str, must_not_load: set[str]):

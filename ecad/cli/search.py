@@ -72,7 +72,7 @@ def search(
 ) -> None:
     """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
     given = dict(locals())
-    need("pymoo")
+    need("pymoo", "threadpoolctl")
     from ecad.execution import ExecutionSettings
 
     execution = ExecutionSettings(

@@ -3,7 +3,7 @@
 config.yaml            settings, model, contenders, prompt hash; decides whether the folder may be continued
 environment.json       versions and hardware of the last start
 scores.jsonl           one line per contender and batch: its scores and its latency; the checkpoint
-features/METRIC/*.npy  features of the images, for metrics of a whole set
+features/NETWORK/ROW/  features of the images, for metrics of a whole set
 samples/ROW/*.png      the images of the sample grid
 results.json .csv .md  the table
 grid.png               sample images: a row per contender, a column per prompt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,20 @@ def test_unknown_models_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_connection_the_remedy_is_said(monkeypatch: Any) -> None:
+def test_without_a_connection_the_remedy_is_said(monkeypatch: Any, caplog: Any) -> None:
     def fail(*arguments: Any, **options: Any) -> Any:
+        logging.error("cannot download")  # open_clip does, on the root logger: a second line for the user
         raise OSError("no route\nto host")
 
     monkeypatch.setattr("open_clip.create_model_from_pretrained", fail)
     with pytest.raises(
-        ConfigError, match=r"cannot load clip \(OSError: no route to host\): .*clip:ViT-B-32/PATH"
+        ConfigError,
+        match=r"cannot load clip \(OSError: no route to host\): download open_clip_model.safetensors of the hub's "
+        r"timm/vit_base_patch32_clip_224.openai on .*clip:ViT-B-32/PATH",
     ):
         make_scorer("clip").check([], 64, 64)
+    with pytest.raises(ConfigError, match=r"cannot load clip:hf-hub:a/b .* as clip:local-dir:FOLDER"):
+        make_scorer("clip:hf-hub:a/b").check([], 64, 64)
+    assert caplog.text == ""
+    logging.getLogger(__name__).error("heard")  # nothing stays silent
+    assert "heard" in caplog.text

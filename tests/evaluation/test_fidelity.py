@@ -129,6 +129,6 @@ class TestLpips(ScorerContract):
         monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
         with pytest.raises(
             ConfigError,
-            match=r"alexnet-[-a-z0-9]+.pth, which could not be downloaded .*put it at .*checkpoints",
+            match=r"alexnet-[-a-z0-9]+.pth, which could not be downloaded .*get https://.*put it at .*checkpoints",
         ):
             make_scorer("lpips", "cpu").check([], 64, 64)

@@ -107,7 +107,11 @@ def test_wrong_weights_are_refused(text: str) -> None:
     ("name", "message"),
     [
         ("imagereward", "unknown quality 'imagereward', did you mean 'image-reward'"),
-        ("beauty", f"unknown quality 'beauty': use one of {', '.join(SCORERS)}"),
+        (
+            "beauty",
+            f"unknown quality 'beauty': use one of {', '.join(SCORERS)}; in ecad evaluate also fid, kid",
+        ),
+        ("fidd", "unknown quality 'fidd', did you mean 'fid'"),
         ("alignment:x", "unknown quality 'alignment:x'"),
         ("clip:", "unknown quality 'clip:'"),
         ("lpips:resnet", "unknown lpips network 'resnet': use one of alex, vgg, squeeze"),

@@ -6,7 +6,9 @@ most papers report 100 x the cosine). Prompts are truncated to the model's conte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ DEFAULT_MODEL = "ViT-B-32/openai"
 
 # open_clip reads these model names from a hub repository or a folder, weights included.
 _WHOLE = ("hf-hub:", "local-dir:")
+# The names of its weights in a hub repository; either will do.
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 class ClipScorer:
@@ -68,15 +72,16 @@ class ClipScorer:
             from ecad.evaluation.loading import choose_device
 
             try:
-                model, preprocess = open_clip.create_model_from_pretrained(
-                    self._architecture, self._pretrained, device=choose_device(self._device_name)
-                )
-                tokenizer = open_clip.get_tokenizer(self._architecture)
+                with _silent_log():
+                    model, preprocess = open_clip.create_model_from_pretrained(
+                        self._architecture, self._pretrained, device=choose_device(self._device_name)
+                    )
+                    tokenizer = open_clip.get_tokenizer(self._architecture)
             except Exception as error:  # a missing tag, no connection, a damaged file: no common base
-                reason = " ".join(str(error).split())[:200]
+                reason = " ".join(str(error).split())[:160]
                 raise ConfigError(
-                    f"cannot load {self.name} ({type(error).__name__}: {reason}): download its checkpoint on a "
-                    f"machine with a connection and give the file, as clip:{self._architecture}/PATH"
+                    f"cannot load {self.name} ({type(error).__name__}: {reason}): "
+                    f"{_remedy(self._architecture, self._pretrained)}"
                 ) from None
             self._loaded = model.eval().requires_grad_(False), preprocess, tokenizer
         return self._loaded
@@ -103,6 +108,31 @@ def split_model(model: str) -> tuple[str, str | None]:
     return architecture, pretrained if pretrained in tags else str(Path(pretrained).expanduser())
 
 
+def _remedy(architecture: str, pretrained: str | None) -> str:
+    """What to download, and how to give it."""
+    import open_clip
+
+    if pretrained is None:
+        return "download it on a machine with a connection and give the folder, as clip:local-dir:FOLDER"
+    config = open_clip.get_pretrained_cfg(architecture, pretrained)
+    repository = str(config.get("hf_hub", "")).strip("/")
+    source = (
+        f"{_HUB_FILES[0]} of the hub's {repository}" if repository else config.get("url") or "its checkpoint"
+    )
+    return f"download {source} on a machine with a connection and give the file, as clip:{architecture}/PATH"
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Nothing of what open_clip says on the root logger: that comes as an exception too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def cached_checkpoint(model: str = DEFAULT_MODEL) -> Path | None:
     """The checkpoint of a published model if it is in a cache of this machine; nothing is downloaded."""
     import open_clip
@@ -110,7 +140,7 @@ def cached_checkpoint(model: str = DEFAULT_MODEL) -> Path | None:
     architecture, pretrained = split_model(model)
     config = open_clip.get_pretrained_cfg(architecture, pretrained or "")
     repository = str(config.get("hf_hub", "")).strip("/")
-    for name in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+    for name in _HUB_FILES:
         found = cached_hub_file(repository, name) if repository else None
         if found is not None:
             return found

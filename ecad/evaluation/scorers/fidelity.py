@@ -206,8 +206,8 @@ def _backbone_weights(network: str, option: str | None) -> tuple[Any, str]:
         except (OSError, RuntimeError) as error:
             cached = Path(torch.hub.get_dir()) / "checkpoints" / name
             raise ConfigError(
-                f"lpips needs torchvision's {name}, which could not be downloaded ({error}): put it at {cached} "
-                f"or set {LPIPS_VARIABLE} to the file"
+                f"lpips needs torchvision's {name}, which could not be downloaded ({error}): get {weights.url} on a "
+                f"machine with a connection and put it at {cached}, or set {LPIPS_VARIABLE} to the file"
             ) from None
     try:
         return torch.load(path, map_location="cpu", weights_only=True), str(path)

@@ -124,7 +124,9 @@ def _read_arrays(path: Path) -> FloatArray | Statistics:
     try:
         content = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is neither a .npy nor a .npz file of numbers ({error})") from None
+        # Of what is no array at all numpy says that it is pickled and could be loaded unsafely: not our advice.
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise ConfigError(f"{path} is neither a .npy nor a .npz file of numbers{reason}") from None
     if isinstance(content, np.ndarray):
         return _checked_features(path, content)
     with content:

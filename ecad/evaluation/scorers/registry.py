@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ecad.errors import ConfigError
@@ -47,7 +47,10 @@ def make_scorer(name: str, device: str = "auto", **options: Any) -> Scorer:
             "search; use it in ecad evaluate"
         )
     if base not in SCORERS or (colon and (base not in _VARIANTS or not variant)):
-        raise ConfigError(f"unknown quality {name!r}{_suggestion(base, list(SCORERS))}")
+        sets = f"; in ecad evaluate also {', '.join(SET_SCORERS)}"
+        raise ConfigError(
+            f"unknown quality {name!r}{_suggestion(base, list(SCORERS), list(SET_SCORERS), sets)}"
+        )
     if variant:
         options = {_VARIANTS[base]: variant, **options}
     scorer: Scorer = _class_of(base)(device=device, **options)
@@ -94,6 +97,6 @@ def _class_of(name: str) -> Callable[..., Any]:
     }[name]
 
 
-def _suggestion(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}"
+def _suggestion(name: str, known: Sequence[str], others: Sequence[str] = (), about_others: str = "") -> str:
+    close = difflib.get_close_matches(name, [*known, *others], n=1)
+    return f", did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}{about_others}"
