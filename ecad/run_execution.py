@@ -31,7 +31,7 @@ def executor_for(
     `on_tick` hears about the workers while they are waited for.
     """
     if not settings.uses_ray:
-        yield LocalExecutor(evaluator, settings.together)
+        yield LocalExecutor(evaluator, settings.together, lambda: on_tick(()))
         return
     try:
         from ecad.execution.ray_pool import ray_workers

@@ -25,7 +25,7 @@ def latency_table(
     if config.cost != "latency" and config.latency_table is None:
         return None
     stored = folder.read_json("latency_table.json")
-    if stored is None and len(folder.log) > 0:
+    if stored is None and not folder.log.is_empty:
         raise RunError(f"run folder {folder.path} has evaluations but its latency_table.json is lost")
     if stored is None and config.latency_table is not None:
         path = Path(config.latency_table)

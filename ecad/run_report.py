@@ -21,7 +21,8 @@ from ecad.search.seeding import baseline_heuristics
 from ecad.storage import EvaluationLog
 from ecad.storage.run_folder import REPORT_FORMAT
 
-# Neighbours on the front are at least this far apart in cost: closer ones are the same choice to a user.
+# Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
+# choice to a user.
 _COST_RATIO = 0.95
 
 
@@ -36,13 +37,16 @@ def front_schedules(
     tracker = FrontTracker()
     for item in results:
         tracker.add(item.cost, item.quality)
+    members = nondominated([item.cost for item in results], [item.quality for item in results])[::-1]
     kept: list[int] = []
-    for index in reversed(nondominated([item.cost for item in results], [item.quality for item in results])):
+    for index in members:
         # After a selection, those of no use are no candidates any more.
         if run.selection_evaluator is None and results[index].quality < tracker.quality_at(USEFUL_SHARE):
             break
-        if not kept or results[index].cost <= _COST_RATIO * results[kept[-1]].cost:
+        neighbour = results[kept[-1]].cost if kept else 1.0
+        if results[index].cost <= _COST_RATIO * neighbour:
             kept.append(index)
+    kept = kept or members[:1]
     schedules = {}
     for rank, index in enumerate(kept, start=1):
         candidate, evaluation = candidates[index], results[index]

@@ -23,7 +23,7 @@ from ecad.search import nondominated
 from ecad.search.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker
 from ecad.storage import EvaluationLog, RunFolder
 
-# How many schedules get the second look.
+# How many schedules get the second look; more, if the front has more.
 FINALISTS = 20
 
 _LOGGER = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ def select(
                 for _ in evaluate_in_order(chosen, executor, log):
                     done += images
                     on_images(done, len(chosen) * images, executor.workers)
+        log.release()
         sound = [candidate for candidate in chosen if log[candidate.key].is_finite]
         for candidate in chosen:
             if candidate not in sound:

@@ -35,15 +35,14 @@ def sample_sharing(
         branchings = set(accumulate(shared[number:], min))
         with applied(sampler.pipe, schedule) as handle:
             saved[-1].resume(denoising, handle)
+            while saved[-1].step > max(branchings, default=0):  # no later schedule needs it
+                saved.pop()
             while denoising.step < denoising.steps:
                 if denoising.step in branchings and denoising.step > saved[-1].step:
                     saved.append(_Saved(denoising.step, denoising.save(), handle.snapshot()))
                 handle.keep_everything(denoising.step < max(branchings, default=0))
                 denoising.advance()
         yield sampler.decode(denoising.latents)
-        if number < len(shared):
-            while saved[-1].step > shared[number]:
-                saved.pop()
 
 
 @dataclass(frozen=True)

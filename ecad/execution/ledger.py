@@ -7,6 +7,7 @@ its own. Nothing here knows where units run.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,10 @@ from ecad.schedule import Schedule, group_by_prefix
 
 # A unit that takes its worker with it so often is held to be the reason.
 MOST_LOSSES = 3
+# So many units of several candidates that went wrong end the sharing, whatever the reason.
+MOST_TROUBLES = 3
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Ledger:
         self._open: dict[str, _Open] = {}
         self._finished: deque[Outcome] = deque()
         self._losses: Counter[tuple[str, int]] = Counter()
+        self._troubles = 0
 
     def take(self) -> Unit | None:
         """The next unit to do; None if there is none at the moment."""
@@ -109,10 +115,8 @@ class Ledger:
         With smaller batches the last bits of scores may differ.
         """
         if len(unit.candidates) > 1:
-            # What they share is what needs the memory: no unit of several has more luck.
-            parts = [unit, *self._waiting]
-            self._waiting = deque(part for each in parts for part in each.alone)
-            self._groups = _one_by_one(self._groups)
+            self._separate(unit, reason)
+            self._share_no_more()  # what they share is what needs the memory: no other unit has more luck
         elif unit.pieces >= self._batch_size:
             self.failed(unit, reason)
         else:
@@ -120,7 +124,7 @@ class Ledger:
 
     def lost(self, unit: Unit, reason: str) -> None:
         """The unit's worker has gone: the unit is done again, before all others."""
-        if self._separate(unit):
+        if self._separate(unit, reason):
             return
         [candidate] = unit.candidates
         self._losses[candidate.key, unit.batch] += 1
@@ -131,18 +135,26 @@ class Ledger:
 
     def failed(self, unit: Unit, reason: str) -> None:
         """The candidate cannot be evaluated; of several, it must first be found out which."""
-        if self._separate(unit):
+        if self._separate(unit, reason):
             return
         [candidate] = unit.candidates
         if candidate.key in self._open:
             self._finish(candidate, Evaluation.failed(candidate.key, reason))
 
-    def _separate(self, unit: Unit) -> bool:
+    def _separate(self, unit: Unit, reason: str) -> bool:
         """Have the candidates of a unit done one by one; False if it has only one."""
         if len(unit.candidates) == 1:
             return False
+        _LOGGER.warning("%d candidates together: %s; now one by one", len(unit.candidates), reason)
         self._waiting.extendleft(reversed(unit.alone))
+        self._troubles += 1
+        if self._troubles == MOST_TROUBLES:
+            self._share_no_more()
         return True
+
+    def _share_no_more(self) -> None:
+        self._waiting = deque(part for unit in self._waiting for part in unit.alone)
+        self._groups = _one_by_one(self._groups)
 
     def _finish(self, candidate: Candidate, evaluation: Evaluation) -> None:
         del self._open[candidate.key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ecad.errors import BrokenWorkerError, TransientEvaluationError
 from ecad.execution.base import Outcome
@@ -16,9 +16,12 @@ class LocalExecutor:
     At most `together` candidates that share their first steps are evaluated in one go.
     """
 
-    def __init__(self, evaluator: Evaluator, together: int = 1) -> None:
+    def __init__(
+        self, evaluator: Evaluator, together: int = 1, on_unit: Callable[[], None] = lambda: None
+    ) -> None:
         self._evaluator = evaluator
         self._together = together
+        self._on_unit = on_unit  # called after each
 
     @property
     def workers(self) -> Sequence[WorkerReport]:
@@ -33,10 +36,15 @@ class LocalExecutor:
                 if len(unit.candidates) > 1:
                     self._together = 1  # for the generations to come
                 ledger.out_of_memory(unit, describe(error))
-            except BrokenWorkerError:
+            except BrokenWorkerError as error:
+                if len(unit.candidates) > 1:
+                    raise BrokenWorkerError(
+                        f"{error}; if memory is short, --together 1 needs less"
+                    ) from error
                 raise
             except Exception as error:
                 ledger.failed(unit, describe(error))
             else:
                 ledger.done(unit, scores)
+            self._on_unit()
             yield from ledger.finished()

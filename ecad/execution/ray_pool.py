@@ -159,7 +159,6 @@ def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
     changed = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        FOLDER_VARIABLE: str(folder),
     }
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         # Ray (2.60 and later) turns on authentication by token for a cluster that it starts. A token of this
@@ -167,7 +166,8 @@ def _own_cluster(workers: int, cpus: float, gpus: float) -> Iterator[None]:
         changed["RAY_AUTH_TOKEN"] = _token()
     try:
         with watched(folder), loopback_only(), _environment(changed):
-            _start(folder, cpus=max(os.cpu_count() or 1, int(workers * cpus + 0.5)))
+            with _environment({FOLDER_VARIABLE: str(folder)}):  # of Ray's processes, not of others of ours
+                _start(folder, cpus=max(os.cpu_count() or 1, int(workers * cpus + 0.5)))
             try:
                 yield
             finally:

@@ -1,14 +1,17 @@
 """Ends what is left of a Ray of ours when the process that started it was killed and could not do so itself.
 
-Run as a program of its own, with the folder of that Ray as argument and the parent's pipe as standard input: the
-pipe closes when the parent ends, however that happens. All processes of that Ray have the folder in their
-environment (`FOLDER_VARIABLE`). Ray's own processes would end too, but some take up to a minute to notice.
+Run as a program of its own, by the process that it watches: it gets the folder of that Ray as argument, and acts when
+its standard input closes or its parent is another one. Processes are recognised by the folder in their environment
+(`FOLDER_VARIABLE`) or by open files in it; some of Ray's overwrite their environment with their title. They would end
+without it, too, but some take a minute to notice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -23,29 +26,45 @@ _EMPTY_LOOKS = 8
 _MOST_LOOKS = 120
 _BETWEEN_LOOKS_S = 0.25
 
+_LOGGER = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def watched(folder: Path) -> Iterator[None]:
     """While inside, a Ray in `folder` ends with this process. Where there is no /proc it does nothing."""
-    if not Path("/proc/self/environ").exists():
-        yield
-        return
-    # A session of its own: Ctrl-C in the terminal is not for it.
-    watchdog = subprocess.Popen(
-        [sys.executable, "-I", __file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
-    )
+    watchdog = _start(folder) if Path("/proc/self/environ").exists() else None
+    is_clean = False
     try:
         yield
+        is_clean = True
     finally:
-        watchdog.kill()  # what it watches over has been ended properly
-        watchdog.communicate()
+        if watchdog is not None and watchdog.stdin is not None:
+            if is_clean:  # Ray was ended properly
+                watchdog.kill()
+                watchdog.wait()
+            watchdog.stdin.close()  # otherwise it has a look
 
 
-def end_processes_of(folder: str) -> None:
-    """Kill all of this user's processes with this folder in their environment."""
+def _start(folder: Path) -> subprocess.Popen[bytes] | None:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", __file__, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C in the terminal is not for it
+        )
+    except OSError as error:
+        _LOGGER.warning("if this process is killed, Ray's may outlive it for a minute: %s", error)
+        return None
+
+
+def end_processes_of(folder: str, spared: int) -> None:
+    """Kill all of this user's processes that belong to this folder, but for process number `spared`."""
     empty_looks = 0
     for _ in range(_MOST_LOOKS):
-        found = _processes_of(folder)
+        found = [process for process in _processes_of(folder) if process not in (spared, os.getpid())]
         for process in found:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 os.kill(process, signal.SIGKILL)
@@ -56,17 +75,33 @@ def end_processes_of(folder: str) -> None:
 
 
 def _processes_of(folder: str) -> list[int]:
-    entry = f"{FOLDER_VARIABLE}={folder}".encode()
     found = []
     for path in Path("/proc").iterdir():
-        if path.name.isdigit() and int(path.name) != os.getpid():
+        if path.name.isdigit():
             with contextlib.suppress(OSError):  # it has ended, or belongs to somebody else
-                if entry in (path / "environ").read_bytes().split(b"\0"):
+                if _belongs_to(path, folder):
                     found.append(int(path.name))
     return found
 
 
+def _belongs_to(process: Path, folder: str) -> bool:
+    if f"{FOLDER_VARIABLE}={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+        return True
+    for entry in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if str(entry.readlink()).startswith(f"{folder}/"):
+                return True
+    return False
+
+
+def _wait_for_end_of(parent: int) -> None:
+    """Until the pipe is closed or the parent has gone; a forked child of the parent may keep the pipe open."""
+    while os.getppid() == parent and not select.select([sys.stdin], [], [], 1.0)[0]:
+        pass
+
+
 if __name__ == "__main__":
-    sys.stdin.buffer.read()
-    end_processes_of(sys.argv[1])
+    watched_process = os.getppid()
+    _wait_for_end_of(watched_process)
+    end_processes_of(sys.argv[1], spared=watched_process)
     shutil.rmtree(sys.argv[1], ignore_errors=True)

@@ -132,7 +132,7 @@ def _mini(name: str, family: str, pipeline_class: str, *, guidance_scale: float)
                 "prompts_limit": 32,
                 "selection_limit": 64,
                 "heldout_prompts": "scenes-heldout",
-                "heldout_limit": 96,
+                "heldout_limit": 64,
                 "batch_size": 32,
             }
         ),

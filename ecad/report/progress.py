@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ecad.records import Progress, WorkerReport
+from ecad.storage import RateWindow
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -19,30 +20,24 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 class Rate:
     """Evaluations and images per second over the last minute, and the remaining time of the phase."""
 
-    def __init__(self, window_s: float = 60.0) -> None:
-        self._window_s = window_s
-        self._history: deque[tuple[float, int]] = deque()
+    def __init__(self) -> None:
+        self._window = RateWindow()
         self._phase = ""
         self.hypervolumes: list[float] = []
 
     def update(self, progress: Progress, now_s: float) -> None:
         if progress.phase != self._phase:
-            self._history.clear()
+            self._window.clear()
             self._phase = progress.phase
         done = progress.images[0] if progress.phase != "search" else progress.evaluations
-        self._history.append((now_s, done))
-        while len(self._history) > 2 and now_s - self._history[0][0] > self._window_s:
-            self._history.popleft()
+        self._window.add(now_s, done)
         if progress.phase == "search" and progress.evaluated == progress.population:
             self.hypervolumes.append(progress.hypervolume)
 
     @property
     def per_second(self) -> float:
         """Evaluations per second while searching, images per second on the held-out prompts."""
-        if len(self._history) < 2:
-            return 0.0
-        (start_s, start), (end_s, end) = self._history[0], self._history[-1]
-        return (end - start) / (end_s - start_s) if end_s > start_s else 0.0
+        return self._window.per_second
 
     def remaining_s(self, progress: Progress) -> float | None:
         rate = self.per_second

@@ -4,7 +4,8 @@ an evaluation."""
 from ecad.storage.differences import first_difference
 from ecad.storage.evaluation_folder import EvaluationFolder
 from ecad.storage.log import EvaluationLog
+from ecad.storage.rate import RateWindow
 from ecad.storage.run_folder import RunFolder
 from ecad.storage.status import StatusFile
 
-__all__ = ["EvaluationFolder", "EvaluationLog", "RunFolder", "StatusFile", "first_difference"]
+__all__ = ["EvaluationFolder", "EvaluationLog", "RateWindow", "RunFolder", "StatusFile", "first_difference"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ecad.errors import RunError
 from ecad.records import Candidate, Evaluation
 from ecad.storage.json_lines import JsonLines, Record, read_json_lines
 
@@ -26,7 +27,11 @@ class EvaluationLog:
         self._waiting_path = path.with_suffix(".waiting.jsonl")
         self._waiting: JsonLines[tuple[Evaluation, str]] | None = None
         if self._waiting_path.exists():
-            self._waiting = self._open(self._waiting_path)
+            try:
+                self._waiting = self._open(self._waiting_path)
+            except RunError as error:
+                self._lines.close()
+                raise RunError(f"{error}; it can be spared: without it what it holds is done again") from None
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries
@@ -107,12 +112,12 @@ def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
         "index": candidate.index,
         "key": evaluation.key,
         "genome": candidate.genome,
-        "cost": evaluation.cost if math.isfinite(evaluation.cost) else None,
+        # JSON has no NaN: what is no number is null.
+        "cost": _finite_or_none(evaluation.cost),
         "macs": evaluation.macs,
-        "latency_s": evaluation.latency_s,
-        # JSON has no NaN: a failed score is null.
-        "quality": evaluation.quality if math.isfinite(evaluation.quality) else None,
-        "scores": [score if math.isfinite(score) else None for score in evaluation.scores],
+        "latency_s": _finite_or_none(evaluation.latency_s),
+        "quality": _finite_or_none(evaluation.quality),
+        "scores": [_finite_or_none(score) for score in evaluation.scores],
         **failure,
     }
 
@@ -129,6 +134,10 @@ def _from_record(record: Record) -> tuple[Evaluation, str]:
         failure=None if record.get("failure") is None else str(record["failure"]),
     )
     return evaluation, str(record["genome"])
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float:

@@ -3,7 +3,7 @@
 config.yaml          settings, model, prompt hashes; decides whether the run may be continued
 environment.json     versions and hardware of the last start (for people; never compared)
 evaluations.jsonl    the evaluation log, see ecad.storage.log
-*.waiting.jsonl      evaluations that came before their turn; gone when all of a generation are in the log
+*.waiting.jsonl      evaluations that came before their turn; gone when all of them are in the log
 selection.jsonl      the second look at the best schedules, if the search has selection prompts
 latency_table.json   the fitted latency table, if the search uses one
 front/*.yaml         the schedules of the front, cheapest last

@@ -8,7 +8,6 @@ import math
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,10 @@ from types import TracebackType
 from typing import Any
 
 from ecad.records import Progress
+from ecad.storage.rate import RateWindow
 
 STATUS_NAME = "status.json"
 _INTERVAL_S = 1.0
-_WINDOW_S = 60.0
 _MOST_FAILURES = 20
 
 
@@ -29,7 +28,7 @@ class StatusFile:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = folder / STATUS_NAME
         self._clock = clock
-        self._window: deque[tuple[float, int]] = deque()
+        self._window = RateWindow()
         self._phase = ""
         self._written_s = -math.inf
         self._content: dict[str, Any] = {}
@@ -57,10 +56,8 @@ class StatusFile:
         if progress.phase != self._phase:
             self._window.clear()
             self._phase = progress.phase
-        self._window.append((now_s, done))
-        while len(self._window) > 2 and now_s - self._window[0][0] > _WINDOW_S:
-            self._window.popleft()
-        per_second = self._per_second()
+        self._window.add(now_s, done)
+        per_second = self._window.per_second
         if progress.phase != "search":
             left = progress.images[1] - progress.images[0]
         else:
@@ -96,10 +93,6 @@ class StatusFile:
     def finish(self) -> None:
         self._content.update(state="finished", remaining_s=0.0)
         self._write()
-
-    def _per_second(self) -> float:
-        (start_s, start), (end_s, end) = self._window[0], self._window[-1]
-        return (end - start) / (end_s - start_s) if end_s > start_s else 0.0
 
     def _write(self) -> None:
         self._written_s = self._clock()

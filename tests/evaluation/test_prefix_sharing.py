@@ -194,3 +194,41 @@ def test_what_is_kept_for_others_is_freed_again(tiny_pipe: Any, tiny_folder: Pat
     own = 6 - shared_steps(schedules[-2], last)
     # Our hook runs before ecad's own, that is before the step's end, but after its last component.
     assert stored[-own:] == keeps[-own:]
+
+
+def test_saved_states_go_when_no_later_schedule_needs_them(
+    tiny_pipe: Any, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import weakref
+
+    from ecad.evaluation.samplers import Denoising
+
+    model = LoadedModel(find_model(str(tiny_folder)), get_family("pixart"), tiny_pipe, torch.device("cpu"))
+    sampler: Any = make_sampler(
+        model, GenerationSettings(steps=6, guidance_scale=4.0, height=16, width=16, max_sequence_length=12)
+    )
+    saved: list[weakref.ref[Any]] = []
+    save = Denoising.save
+
+    def noted(self: Denoising) -> Any:
+        state = save(self)
+        saved.append(weakref.ref(state))
+        return state
+
+    monkeypatch.setattr(Denoising, "save", noted)
+    alive: list[int] = []
+    decode = sampler.decode
+
+    def counted(latents: torch.Tensor) -> Any:
+        alive.append(sum(state() is not None and state().step > 0 for state in saved))
+        return decode(latents)
+
+    sampler.decode = counted
+    schedules = family_tree(ScheduleShape("pixart", 6, {"transformer_blocks": 3}), 5, 2)
+    for _ in sample_sharing(sampler, sampler.encode(PROMPTS, 2), JOBS, schedules):
+        pass
+    shared = [shared_steps(one, other) for one, other in pairwise(schedules)]
+    # While schedule k is decoded: the states at which one of the later ones branches off.
+    expected = [len({min(shared[k : later + 1]) for later in range(k, len(shared))}) for k in range(5)]
+    assert alive == expected
+    assert alive[-1] == 0

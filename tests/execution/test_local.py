@@ -59,6 +59,32 @@ def test_a_lost_unit_is_done_before_all_others_and_not_for_ever() -> None:
     assert following.candidates == (other,)  # the failed one's other batches are not done
 
 
+def test_groups_end_after_a_few_that_went_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    asked = candidates(24)
+    ledger = Ledger(asked, FakeFactory()(), together=3)
+    for number in range(3):
+        unit = ledger.take()
+        assert unit is not None
+        assert len(unit.candidates) == 3
+        ledger.lost(unit, f"reason {number}")
+        alone = [ledger.take() for _ in range(3)]
+        assert [each.candidates for each in alone if each is not None] == [(one,) for one in unit.candidates]
+    sizes = []
+    while (unit := ledger.take()) is not None:
+        sizes.append(len(unit.candidates))
+    assert set(sizes) == {1}
+    assert [record.message for record in caplog.records] == [
+        f"3 candidates together: reason {number}; now one by one" for number in range(3)
+    ]
+
+
+def test_a_broken_process_with_several_candidates_says_what_may_help(tmp_path: Path) -> None:
+    asked = candidates(3)
+    executor = LocalExecutor(FakeFactory(str(tmp_path), {asked[0].key: "broken once"})(), together=3)
+    with pytest.raises(BrokenWorkerError, match="device-side assert triggered; .*--together 1 needs less"):
+        list(executor.run(asked))
+
+
 def test_settings_are_checked_all_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         ExecutionSettings(workers=-1, gpus_per_worker=1.5, threads=0, unit_timeout_s=float("nan"), together=0)

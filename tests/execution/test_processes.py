@@ -57,7 +57,10 @@ class Started:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if self.mark.encode() in (folder / "environ").read_bytes():
+                marked = self.mark.encode() in (folder / "environ").read_bytes()
+                # Some of Ray's processes overwrite their environment; they have files of their Ray open.
+                own = f"/tmp/ecad-ray-{self.process.pid}-"
+                if marked or any(str(link.readlink()).startswith(own) for link in (folder / "fd").iterdir()):
                     found.append(int(folder.name))
             except OSError:
                 continue

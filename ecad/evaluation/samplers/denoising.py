@@ -90,7 +90,9 @@ def _copied(name: str, value: Any) -> Any:
         return value
     if isinstance(value, torch.Tensor):
         return value.clone()
-    if type(value) in (list, tuple, deque):
+    if type(value) is deque:
+        return deque((_copied("", item) for item in value), value.maxlen)
+    if type(value) in (list, tuple):
         return type(value)(_copied("", item) for item in value)
     if type(value) is dict:
         return {key: _copied("", item) for key, item in value.items()}
