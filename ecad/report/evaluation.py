@@ -52,7 +52,7 @@ def results_table(results: Mapping[str, Any]) -> Table:
         cells += _cost_cells(row, results)
         for metric in results["metrics"]:
             numbers = row["metrics"].get(metric["name"])
-            cells.append(_NONE if numbers is None else _quality(numbers, separator))
+            cells.append(_NONE if numbers is None else _quality(numbers, metric, separator))
             if metric["reference"] != "uncached":
                 cells.append(_coloured(numbers, metric, separator) if row["kind"] != "uncached" else "")
         table.add_row(*cells)
@@ -73,9 +73,11 @@ def results_markdown(results: Mapping[str, Any]) -> str:
         cells = [_plain(row["name"]), row["kind"], *_cost_cells(row, results)]
         for metric in results["metrics"]:
             numbers = row["metrics"].get(metric["name"])
-            cells.append(_NONE if numbers is None else _quality(numbers))
+            cells.append(_NONE if numbers is None else _quality(numbers, metric))
             if metric["reference"] != "uncached":
-                cells.append("" if row["kind"] == "uncached" or numbers is None else _difference(numbers))
+                cells.append(
+                    "" if row["kind"] == "uncached" or numbers is None else _difference(numbers, metric)
+                )
         lines.append("| " + " | ".join(cells) + " |")
     if results["notes"]:
         lines += ["", *(f"- {_plain(note)}" for note in results["notes"])]
@@ -156,20 +158,27 @@ def _heading(metric: Mapping[str, Any]) -> str:
     return f"{metric['name']} {'↑' if metric['higher_is_better'] else '↓'}"
 
 
-def _quality(numbers: Mapping[str, Any], separator: str = " ") -> str:
-    text = f"{numbers['quality']:.3f}"
+def _quality(numbers: Mapping[str, Any], metric: Mapping[str, Any], separator: str = " ") -> str:
+    places = _decimal_places(metric)
+    text = f"{numbers['quality']:.{places}f}"
     if "quality_interval" in numbers:
         low, high = numbers["quality_interval"]
-        text += f"{separator}[{low:.3f}, {high:.3f}]"
+        text += f"{separator}[{low:.{places}f}, {high:.{places}f}]"
     return text
 
 
-def _difference(numbers: Mapping[str, Any], separator: str = " ") -> str:
-    text = f"{numbers['difference']:+.3f}"
+def _difference(numbers: Mapping[str, Any], metric: Mapping[str, Any], separator: str = " ") -> str:
+    places = _decimal_places(metric)
+    text = f"{numbers['difference']:+.{places}f}"
     if "difference_interval" in numbers:
         low, high = numbers["difference_interval"]
-        text += f"{separator}[{low:+.3f}, {high:+.3f}]"
+        text += f"{separator}[{low:+.{places}f}, {high:+.{places}f}]"
     return text
+
+
+def _decimal_places(metric: Mapping[str, Any]) -> int:
+    """KID is a hundredth of one for good images: three decimals would show nothing."""
+    return 5 if metric["name"] == "kid" else 3
 
 
 def _coloured(numbers: Mapping[str, Any] | None, metric: Mapping[str, Any], separator: str) -> str | Text:
@@ -180,7 +189,7 @@ def _coloured(numbers: Mapping[str, Any] | None, metric: Mapping[str, Any], sepa
     sign = 1 if metric["higher_is_better"] else -1
     gains: Sequence[float] = sorted((sign * low, sign * high))
     style = "green" if gains[0] > 0 else "red" if gains[1] < 0 else ""
-    return Text(_difference(numbers, separator), style=style)
+    return Text(_difference(numbers, metric, separator), style=style)
 
 
 def _macs(macs: int) -> str:

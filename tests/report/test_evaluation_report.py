@@ -98,3 +98,11 @@ def test_a_grid_takes_images_of_other_sizes() -> None:
     upper = 8 + 3 * 16 + 136
     assert grid.getpixel((150 + 64, upper + 64)) == (10, 10, 10)
     assert grid.getpixel((150 + 10, upper + 64)) == (255, 255, 255)  # beside the tall image
+
+
+def test_kid_has_the_decimals_that_it_needs(results: dict[str, Any]) -> None:
+    results["metrics"] = [metric("kid", False, "set")]
+    for row, quality in zip(results["rows"], (0.01612, 0.01694, 0.02), strict=True):
+        row["metrics"] = {"kid": {"quality": quality, "difference": quality - 0.01612}}
+    assert "| 0.01694 | +0.00082 |" in results_markdown(results)
+    assert "0.01694" in shown(results, 200)
