@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from ecad.errors import ConfigError, EcadError, ScheduleError
 from ecad.models import FAMILIES, BlockList
 from ecad.resources import find_schedule, list_schedules
+from ecad.schedule.heuristics import is_heuristic
 from ecad.schedule.official import dump_official, is_official, parse_official
 from ecad.schedule.schedule import MAX_BLOCKS, MAX_STEPS, BoolArray, Schedule
 from ecad.schedule.yaml_nodes import Node, YamlMistake, parse_yaml, shown
@@ -92,15 +94,20 @@ def _find(source: str | os.PathLike[str]) -> Path:
         if bundled is not None:
             return bundled
         known = list_schedules()
-    close = get_close_matches(str(source), known, n=3)
-    hint = (
-        f"did you mean {' or '.join(map(repr, close))}?"
-        if close
-        else f"known are {', '.join(known) or 'none'}"
-    )
     raise ScheduleError(
-        f"no schedule file {shown(str(source))}, and no bundled schedule of that name; {hint}"
+        f"no schedule file {shown(str(source))}, and no bundled schedule of that name; {_hint(str(source), known)}"
     )
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """What may have been meant instead."""
+    close = get_close_matches(name, known, n=3)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    if is_heuristic(name):
+        return f"{name} is a heuristic: write its file with ecad schedule new {name} --model MODEL -o FILE"
+    one_of_each = [next(group) for _, group in groupby(known, lambda each: each.partition("/")[0])]
+    return f"there are {len(known)}, such as {', '.join(one_of_each) or 'none'}"
 
 
 def _schedule_from(root: Node) -> Schedule:

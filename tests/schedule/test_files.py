@@ -163,7 +163,7 @@ def survives(text: str) -> bool:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ScheduleError, match="no schedule file 'absent.yaml'.*pixart-mini/fora-2"):
+    with pytest.raises(ScheduleError, match="no schedule file 'absent.yaml'.*such as .*pixart-mini/fast"):
         load_schedule("absent.yaml")
     big = tmp_path / "big.yaml"
     big.write_text("# " + "x" * MAX_FILE_BYTES)
@@ -306,3 +306,8 @@ def test_bundled_schedules_fit_their_models(name: str) -> None:
     )
     if "heuristic" in schedule.provenance:
         assert schedule == heuristic(schedule.provenance["heuristic"], schedule.shape)
+
+
+def test_a_heuristic_is_no_file_and_the_error_says_how_to_make_one() -> None:
+    with pytest.raises(ScheduleError, match="fora:3 is a heuristic: .* ecad schedule new fora:3 --model"):
+        load_schedule("fora:3")
