@@ -54,7 +54,8 @@ def image_reward_folder(folder: Path) -> Path:
             key = key.replace(ours, published)
         state[key] = value
     torch.save(state, folder / "ImageReward.pt")
-    (folder / "med_config.json").write_text(json.dumps({**_TEXT, "encoder_width": 1024}), encoding="utf-8")
+    settings = {**_TEXT, "encoder_width": 1024, "add_cross_attention": True}
+    (folder / "med_config.json").write_text(json.dumps(settings), encoding="utf-8")
     # Letters are enough to read any caption; two places are left for [DEC] and [ENC].
     letters = [prefix + chr(ord("a") + place) for prefix in ("", "##") for place in range(26)]
     known = [*_MARKS, *letters]

@@ -28,9 +28,10 @@ from ecad.evaluation.scorers.image_reward import ENVIRONMENT_VARIABLE as FOLDER_
 from ecad.evaluation.scorers.weights import given_path
 
 PYTHON_VARIABLE = "ECAD_IMAGE_REWARD_PYTHON"
+# The package pins neither: with later versions it cannot be imported.
 REMEDY = (
     "make an environment for it (python3 -m venv ir && ir/bin/pip install image-reward==1.5 transformers==4.40.2 "
-    f"clip) and set {PYTHON_VARIABLE} to ir/bin/python, or use image-reward, which needs none"
+    f"diffusers==0.29.2 clip) and set {PYTHON_VARIABLE} to ir/bin/python, or use image-reward, which needs none"
 )
 
 
