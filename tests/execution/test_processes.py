@@ -189,9 +189,19 @@ def test_a_folder_that_cannot_be_written_is_one_error(
 def test_killed_on_ray_nothing_outlives_it_and_the_resume_is_the_same(
     whole: dict[str, bytes], start: Callable[..., Started], tmp_path: Path
 ) -> None:
-    started = start(TESTS / "contracts" / "fake_search.py", tmp_path / "run", 2, 0.02)
+    started = start(TESTS / "contracts" / "fake_search.py", tmp_path / "run", 2, 0.05)
     folder = RunFolder(tmp_path / "run")
-    started.wait_until(lambda: folder.count_evaluations() >= 10)
+
+    def workers() -> list[dict[str, Any]]:
+        path = tmp_path / "run" / "status.json"
+        return json.loads(path.read_text())["workers"] if path.exists() else []
+
+    # On a busy machine the second worker starts late.
+    started.wait_until(
+        lambda: (
+            folder.count_evaluations() >= 10 and [each["images"] > 0 for each in workers()] == [True, True]
+        )
+    )
     assert len(started.family()) > 4  # it, Ray's own processes and two workers
     # 127.0.0.1 and ::ffff:127.0.0.1
     assert listening_addresses(started.family()) <= {"0100007F", "0000000000000000FFFF00000100007F"}
@@ -199,8 +209,8 @@ def test_killed_on_ray_nothing_outlives_it_and_the_resume_is_the_same(
     started.process.kill()
     assert started.all_gone(), started.family()
     assert not started.ray_folders()
-    status = json.loads((tmp_path / "run" / "status.json").read_text())
-    assert [worker["state"] for worker in status["workers"]] == ["busy", "busy"]
+    assert {each["state"] for each in workers()} <= {"busy", "idle"}
+    assert [each["images"] > 0 for each in workers()] == [True, True]
     done = folder.count_evaluations()
     assert 10 <= done < 96
     fake_search.fake_search(tmp_path / "run", 0, 0.0)
