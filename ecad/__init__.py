@@ -14,14 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ecad.errors import (
-    ConfigError,
-    EcadError,
-    ModelError,
-    RunError,
-    ScheduleError,
-    TransientEvaluationError,
-)
+from ecad.errors import ConfigError, EcadError, ModelError, RunError, ScheduleError, TransientEvaluationError
 
 if TYPE_CHECKING:
     from ecad.caching.install import AppliedSchedule, applied, apply, remove

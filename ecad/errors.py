@@ -1,4 +1,11 @@
-"""The errors that ecad raises on purpose. The class says what the caller should do."""
+"""The errors that ecad raises on purpose, and how an error is told in one line.
+
+The class says what the caller should do.
+"""
+
+from __future__ import annotations
+
+_MOST_CHARACTERS = 160  # of a foreign error's text in one of our lines
 
 
 class EcadError(Exception):
@@ -31,3 +38,22 @@ class TransientEvaluationError(EcadError):
 
 class BrokenWorkerError(EcadError):
     """The process that evaluates cannot go on (its GPU reported an error): continue in a new process."""
+
+
+def one_line(text: object) -> str:
+    """A text without line breaks and double blanks: file names and messages of others may hold any character."""
+    return " ".join(str(text).split())
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; the name of its class if it says nothing. Shortened unless it is one of ours."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0] if isinstance(error, EcadError) else one_line(lines[0])[:_MOST_CHARACTERS]
+
+
+def describe(error: BaseException) -> str:
+    """The error's class and what it says first: the same text wherever it was raised."""
+    said = first_line(error)
+    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"

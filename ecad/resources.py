@@ -25,7 +25,7 @@ def calibration_prompts_dir() -> Path:
 
 def minis_dir() -> Path:
     """The folder with the small models that ship with ecad, one diffusers pipeline folder each."""
-    folder = _PACKAGE / "models" / "minis"
+    folder = _PACKAGE / "families" / "minis"
     if not folder.is_dir():
         raise ConfigError(f"the bundled models are missing: {folder} does not exist; reinstall ecad")
     return folder

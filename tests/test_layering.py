@@ -1,6 +1,6 @@
 """Who may import whom: every import under ecad/, also inside functions, must be allowed by the table below.
 
-The table is CONTRIBUTING's picture of the layers. To change the picture, change both.
+CONTRIBUTING has the same table, for people: `python tests/test_layering.py` prints it, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -13,83 +13,102 @@ from typing import NamedTuple
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "ecad"
+CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGE = CHECKOUT / "ecad"
 
-# What the main path joins; none of these may import it.
-BELOW_RUN = "models schedule records config caching evaluation search execution storage"
 
-# layer -> (modules of ecad it may import, third-party packages it may import). A layer is a folder or a
-# module at the top of ecad/; a module inside a folder may have a row of its own. Everybody may also import
-# the standard library, its own layer and FOR_EVERYBODY.
-LAYERS: dict[str, tuple[str, str]] = {
-    "__init__": ("schedule caching", ""),  # the public names, at their first use
-    "errors": ("", ""),
-    "resources": ("", ""),
-    "models": ("", ""),
-    "schedule": ("models", "numpy yaml"),
-    "records": ("models schedule", "numpy yaml"),
-    "config": ("models schedule", "numpy yaml"),
-    "caching": ("models schedule", "numpy torch diffusers"),
-    "evaluation": (
-        "models schedule records config caching",
-        "numpy PIL torch diffusers transformers safetensors",
+class Layer(NamedTuple):
+    """What a room is for, the modules of ecad that it may import, and the third-party packages."""
+
+    what: str
+    inside: str = ""
+    outside: str = ""
+
+
+# A room is a folder or a module at the top of ecad/; a module inside a folder may have a row of its own. Everybody may
+# also import the standard library, the own room and GROUND. From the ground floor up.
+GROUND = "__version__ arrays atomic errors progress resources"
+LAYERS: dict[str, Layer] = {
+    "errors": Layer("errors, and how they are told in one line"),
+    "resources": Layer("where the files that ship with ecad are"),
+    "arrays": Layer("the arrays that rooms hand to each other, by name", "", "numpy"),
+    "atomic": Layer("files that are the old or the new version, never half of one"),
+    "progress": Layer("how far a search is, and how fast"),
+    "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
+    "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
+    "schedule": Layer(
+        "schedules, their shape, genomes, heuristics, liveness; `files/`", "families", "numpy yaml"
     ),
-    # Packages that only some metrics need are imported inside functions.
-    "evaluation.scorers": (
-        "models schedule records config caching",
+    "records": Layer("candidates, evaluations, the evaluator's protocol", "schedule"),
+    "caching": Layer(
+        "a schedule at work: hooks that recompute or reuse", "families schedule", "torch diffusers"
+    ),
+    "prompts": Layer("prompt sets and their file formats"),
+    "scoring": Layer(
+        "metrics, one record each; `image_reward/`, `scenes/`",
+        "devices",
         "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
     ),
     # Runs in another environment, which has neither ecad nor its packages.
-    "evaluation.scorers.image_reward_worker": ("", "PIL ImageReward"),
-    "search": ("schedule records", "numpy pymoo"),
-    "execution": ("records schedule", ""),
-    "execution.ray_pool": ("records", "ray"),
-    "storage": ("schedule records", "numpy yaml filelock"),
-    # The main path, its beginning (a run is prepared) and its end (the front is scored).
-    "run_threads": ("", "torch threadpoolctl"),
-    "run_claim": (BELOW_RUN, "torch"),
-    "run_latency": (BELOW_RUN, "numpy"),
-    "run_setup": (f"{BELOW_RUN} __init__ run_threads run_claim run_latency", "torch"),
-    "run_comparisons": (BELOW_RUN, "numpy"),
-    "run_report": (f"{BELOW_RUN} __init__ run_setup run_comparisons", "numpy"),
-    "run_history": (BELOW_RUN, ""),
-    "run_execution": (f"{BELOW_RUN} run_setup", "torch"),
-    "run_steady": (f"{BELOW_RUN} run_history", "numpy"),
-    "run_selection": (f"{BELOW_RUN} run_setup run_history", "numpy"),
-    "run": (
-        f"{BELOW_RUN} __init__ run_setup run_threads run_report run_history run_execution run_steady run_selection",
+    "scoring.image_reward.package_worker": Layer("", "", "PIL ImageReward"),
+    "sampling": Layer(
+        "loading a model, preparing it once (`subject`), samplers, sharing of steps",
+        "devices families schedule caching",
+        "numpy torch diffusers transformers safetensors",
+    ),
+    "measuring": Layer(
+        "MACs, latency, memory, statistics, comparisons and their rows",
+        "__init__ families schedule caching prompts scoring sampling",
+        "numpy torch",
+    ),
+    "measuring.rows": Layer(""),  # light: every table is made of these
+    "genetic": Layer("NSGA-II as ask and tell, operators, seeding, fronts", "schedule", "numpy pymoo"),
+    "execution": Layer("where evaluations run; `on_ray/`", "schedule records"),
+    "execution.on_ray": Layer("", "execution records", "ray"),
+    "storage": Layer(
+        "the run folder, its log, the results folder", "schedule records", "numpy yaml filelock"
+    ),
+    "report": Layer(
+        "tables, plots, pictures: returns, never prints",
+        "schedule measuring.rows",
+        "numpy PIL rich matplotlib",
+    ),
+    "search": Layer(
+        "`ecad search`; `run` is the main path",
+        "__init__ devices families schedule records caching prompts scoring sampling measuring genetic execution "
+        "storage report",
+        "numpy torch yaml",
+    ),
+    "evaluate": Layer(
+        "`ecad evaluate`; `run` is the main path",
+        "families schedule prompts scoring sampling measuring storage report",
         "numpy",
     ),
-    # The main path of an evaluation; it writes tables and pictures itself.
-    "evaluate_settings": (f"{BELOW_RUN} run_setup", ""),
-    "evaluate_contenders": (BELOW_RUN, ""),
-    "evaluate_setup": (f"{BELOW_RUN} run_setup evaluate_settings evaluate_contenders", ""),
-    "evaluate_results": (f"{BELOW_RUN} evaluate_setup", ""),
-    "evaluate": (f"{BELOW_RUN} evaluate_settings evaluate_setup evaluate_results report", "numpy"),
-    "report": ("schedule records storage search.front", "numpy PIL rich matplotlib"),
-    "cli": (
-        f"{BELOW_RUN} __init__ run_setup run_report run evaluate_settings evaluate report",
-        "rich typer yaml",
+    "cli": Layer(
+        "one file per command; imports inside it",
+        "__init__ families schedule caching scoring.availability sampling measuring execution storage report search "
+        "evaluate",
+        "rich typer",
     ),
+    "__init__": Layer("the public names, at their first use", "schedule caching"),
 }
-FOR_EVERYBODY = "errors resources __version__"
 
 
 class Import(NamedTuple):
-    """One import: `module` is absolute ("ecad.search.front", "numpy.typing")."""
+    """One import: `module` is absolute ("ecad.genetic.front", "numpy.typing")."""
 
     module: str
     line: int
 
 
 def exists(module: str) -> bool:
-    """Whether `module` ("ecad.search.front") is a module of ecad."""
+    """Whether `module` ("ecad.genetic.front") is a module of ecad."""
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path.with_suffix(".py").is_file() or path.is_dir()
 
 
 def module_of(path: Path) -> str:
-    """ecad/search/front.py -> "ecad.search.front"; a package's `__init__.py` -> the package."""
+    """ecad/genetic/front.py -> "ecad.genetic.front"; a package's `__init__.py` -> the package."""
     parts = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
@@ -109,7 +128,7 @@ def imports_of(tree: ast.AST, package: str) -> Iterator[Import]:
                 anchor = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*anchor, base] if base else anchor)
             for alias in node.names:
-                # `from ecad.search import front` names a module, `import hypervolume` would not.
+                # `from ecad.genetic import front` names a module, `import hypervolume` would not.
                 inner = f"{base}.{alias.name}"
                 outer = "ecad.__init__" if base == "ecad" else base
                 is_module = exists(inner) or inner == "ecad.__version__"
@@ -132,19 +151,19 @@ def layer_of(module: str) -> str | None:
 
 
 def offences(source: str, module: str, file: str, package: str) -> Iterator[str]:
-    """What `source`, the text of `module` ("ecad.search.front"), imports against the table."""
+    """What `source`, the text of `module` ("ecad.genetic.front"), imports against the table."""
     name = module.removeprefix("ecad.")
     layer = layer_of(name)
     if layer is None:
         yield f"{file}:1: {name!r} has no row in LAYERS"
         return
-    inside, outside = LAYERS[layer]
+    _, inside, outside = LAYERS[layer]
     home = layer.split(".")[0]
     found = sorted(set(imports_of(ast.parse(source), package)), key=lambda each: (each.line, each.module))
     for target, line in found:
         top, _, rest = target.partition(".")
         if top == "ecad":
-            fine = covers(f"{home} {inside} {FOR_EVERYBODY}", rest)
+            fine = covers(f"{home} {inside} {GROUND}", rest)
         else:
             fine = top in sys.stdlib_module_names or top in outside.split()
         if not fine:
@@ -196,31 +215,86 @@ def test_every_folder_with_code_is_a_package():
     assert not missing, f"no __init__.py in {missing}"
 
 
+def test_no_module_imports_itself_round_a_corner():
+    """At import time: imports inside functions, and those for type checkers only, are no circle."""
+    graph = {module_of(path): set(at_import_time(path)) for path in sources()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
+        if module not in done:
+            for target in graph.get(module, ()):
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def at_import_time(path: Path) -> Iterator[str]:
+    """The modules of ecad that are imported when this one is; a package stands for its `__init__`."""
+    module = module_of(path)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    at_once = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in at_once:
+        for target, _ in imports_of(node, package):
+            if target.startswith("ecad.") and target not in (module, "ecad.__version__"):
+                yield target
+
+
+def contributing_table() -> str:
+    """The table of rooms as CONTRIBUTING shows it; those that only restrict a part of a room are left out."""
+    rows = ["| room | what it is | imports from ecad | third party |", "|---|---|---|---|"]
+    for name, layer in LAYERS.items():
+        if layer.what:
+            room = f"`{name}/`" if (PACKAGE / name).is_dir() else f"`{name}`"
+            cells = (", ".join(cell.replace("__init__", "ecad").split()) or "-" for cell in layer[1:])
+            rows.append(f"| {room} | {layer.what} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def test_contributing_shows_the_table():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert contributing_table() in text, (
+        "put the output of python tests/test_layering.py into CONTRIBUTING.md"
+    )
+
+
 @pytest.mark.parametrize(
     ("module", "source", "offence"),
     [
-        ("ecad.search.front", "import ecad.storage", "'search' must not import 'ecad.storage'"),
-        ("ecad.search.front", "from ecad import storage", "'search' must not import 'ecad.storage'"),
-        ("ecad.search.front", "from ..storage import log", "'search' must not import 'ecad.storage.log'"),
-        ("ecad.search.front", "from . import front", None),
-        ("ecad.search.front", "def late():\n    import torch", "'search' must not import 'torch'"),
-        ("ecad.search.front", "import_module('ray')", "'search' must not import 'ray'"),
-        ("ecad.search.front", "from ecad import Schedule", "'search' must not import 'ecad.__init__'"),
-        ("ecad.search.front", "import ecad", "'search' must not import 'ecad.__init__'"),
-        ("ecad.run_setup", "import ecad\nfrom ecad import Schedule", None),
-        ("ecad.search.front", "import json\nimport numpy.typing\nfrom ecad import __version__, errors", None),
-        ("ecad.execution.base", "import ray", "'execution' must not import 'ray'"),
-        ("ecad.execution.ray_pool", "import ray\nfrom ecad.execution.base import Executor", None),
-        ("ecad.report.plot", "from ecad.search.front import nondominated", None),
+        ("ecad.genetic.front", "import ecad.storage", "'genetic' must not import 'ecad.storage'"),
+        ("ecad.genetic.front", "from ecad import storage", "'genetic' must not import 'ecad.storage'"),
+        ("ecad.genetic.front", "from ..storage import log", "'genetic' must not import 'ecad.storage.log'"),
+        ("ecad.genetic.front", "from . import front", None),
+        ("ecad.genetic.front", "def late():\n    import torch", "'genetic' must not import 'torch'"),
+        ("ecad.genetic.front", "import_module('ray')", "'genetic' must not import 'ray'"),
+        ("ecad.genetic.front", "from ecad import Schedule", "'genetic' must not import 'ecad.__init__'"),
+        ("ecad.genetic.front", "import ecad", "'genetic' must not import 'ecad.__init__'"),
+        ("ecad.search.setup", "import ecad\nfrom ecad import Schedule", None),
         (
-            "ecad.report.plot",
-            "from ecad.search.nsga2 import X",
-            "'report' must not import 'ecad.search.nsga2'",
+            "ecad.genetic.front",
+            "import json\nimport numpy.typing\nfrom ecad import __version__, errors",
+            None,
         ),
-        ("ecad.run_setup", "import ecad.run", "'run_setup' must not import 'ecad.run'"),
+        ("ecad.execution.base", "import ray", "'execution' must not import 'ray'"),
+        ("ecad.execution.on_ray.workers", "import ray\nfrom ecad.execution.base import Executor", None),
+        ("ecad.report.plots", "from ecad.measuring.rows import Row", None),
+        (
+            "ecad.report.plots",
+            "from ecad.measuring.macs import X",
+            "'report' must not import 'ecad.measuring.macs'",
+        ),
+        ("ecad.families.pixart", "import torch", "'families' must not import 'torch'"),
+        ("ecad.scoring.clip", "import ecad.sampling.base", "'scoring' must not import 'ecad.sampling.base'"),
         ("ecad.unheard_of", "", "'unheard_of' has no row in LAYERS"),
     ],
 )
 def test_the_checker_itself(module: str, source: str, offence: str | None):
     found = list(offences(source, module, "file.py", module.rpartition(".")[0]))
     assert [text.split(": ", 1)[1] for text in found] == ([offence] if offence else [])
+
+
+if __name__ == "__main__":
+    print(contributing_table())  # noqa: T201

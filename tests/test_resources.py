@@ -21,8 +21,8 @@ def files_below(folder: Path, suffix: str) -> dict[str, bytes]:
     [
         (resources.schedules_dir, "schedules", ".yaml"),
         (resources.calibration_prompts_dir, "calibration_prompts", ".txt"),
-        (resources.minis_dir, "ecad/models/minis", ".json"),
-        (resources.minis_dir, "ecad/models/minis", ".safetensors"),
+        (resources.minis_dir, "ecad/families/minis", ".json"),
+        (resources.minis_dir, "ecad/families/minis", ".safetensors"),
     ],
 )
 def test_the_package_under_test_has_every_file_of_the_checkout(find_folder, source: str, suffix: str):

@@ -7,28 +7,29 @@ from typing import Any
 from torch import nn
 
 from ecad.caching.hook import HOOK_NAME
-from ecad.caching.state import Key
+from ecad.caching.modules import Key, blocks_of, component_modules, named_components
 from ecad.errors import ModelError, ScheduleError
-from ecad.models import ModelSpec, family_of_transformer
+from ecad.families import Family, family_of_transformer
 from ecad.schedule.schedule import Schedule
 
 
 def check_model(pipeline: Any | None, transformer: nn.Module, schedule: Schedule) -> dict[Key, nn.Module]:
     """The component modules that the schedule is about, if it can be applied here; an error if not."""
     refuse_compiled(transformer, "the transformer")
-    spec = family_of_transformer(type(transformer).__name__)
-    if spec.family != schedule.family:
+    family = family_of_transformer(type(transformer).__name__)
+    if family.name != schedule.family:
         raise ScheduleError(
             f"the schedule is for family {schedule.family!r}, the model is a {type(transformer).__name__} "
-            f"of family {spec.family!r}"
+            f"of family {family.name!r}"
         )
-    counts = {name: len(getattr(transformer, name)) for name in spec.block_list_names}
+    counts = {each.name: len(blocks_of(transformer, each)) for each in family.block_lists}
     if counts != dict(schedule.shape.blocks):
         raise ScheduleError(
             f"the schedule is for blocks {dict(schedule.shape.blocks)}, the model has {counts}"
         )
     _refuse_other_caches(pipeline, transformer)
-    return _component_modules(transformer, spec)
+    _check_components(transformer, family)
+    return component_modules(transformer, family)
 
 
 def refuse_compiled(module: nn.Module, name: str) -> None:
@@ -107,18 +108,15 @@ def _cache_of_diffusers(module: nn.Module) -> str | None:
     return None
 
 
-def _component_modules(transformer: nn.Module, spec: ModelSpec) -> dict[Key, nn.Module]:
-    modules: dict[Key, nn.Module] = {}
-    for block_list in spec.block_lists:
-        for block_index, block in enumerate(getattr(transformer, block_list.name)):
-            where = f"{block_list.name}[{block_index}]"
-            refuse_compiled(block, where)
-            refuse_replaced_forward(block, where)
-            for component_index, name in enumerate(block_list.component_names):
-                module = getattr(block, name, None)
-                if not isinstance(module, nn.Module):
-                    raise ModelError(f"{where} has no component {name!r} to cache")
-                refuse_compiled(module, f"{where}.{name}")
-                refuse_replaced_forward(module, f"{where}.{name}")
-                modules[block_list.name, block_index, component_index] = module
-    return modules
+def _check_components(transformer: nn.Module, family: Family) -> None:
+    """Refuse blocks and components that calls would go past our hooks in."""
+    for block_list in family.block_lists:
+        for number, block in enumerate(blocks_of(transformer, block_list)):
+            _refuse_out_of_reach(block, f"{block_list.name}[{number}]")
+    for where, module in named_components(transformer, family):
+        _refuse_out_of_reach(module, where)
+
+
+def _refuse_out_of_reach(module: nn.Module, name: str) -> None:
+    refuse_compiled(module, name)
+    refuse_replaced_forward(module, name)

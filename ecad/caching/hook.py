@@ -7,7 +7,8 @@ from typing import Any
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
-from ecad.caching.state import CacheState, Key
+from ecad.caching.modules import Key
+from ecad.caching.state import CacheState
 
 HOOK_NAME = "ecad_component"
 

@@ -14,8 +14,9 @@ from ecad.caching.checks import check_model
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.context import CacheContextWatch
 from ecad.caching.hook import add_component_hook, remove_component_hook
-from ecad.caching.state import CacheSnapshot, CacheState, Key
-from ecad.caching.transfer import note_of_transfer
+from ecad.caching.modules import Key
+from ecad.caching.note import note_of_transfer
+from ecad.caching.state import CacheSnapshot, CacheState
 from ecad.errors import ModelError, ScheduleError
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
@@ -73,7 +74,7 @@ class AppliedSchedule:
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Go on in the middle of a call, as if this schedule had been applied from its first step.
 
-        The caller restores what is not ours: latents, scheduler, generators (`ecad.evaluation.samplers.Denoising`).
+        The caller restores what is not ours: latents, scheduler, generators (`ecad.sampling.Denoising`).
         """
         self._state.restore(snapshot)
 

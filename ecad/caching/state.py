@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from ecad.arrays import BoolArray
 from ecad.caching.clock import Lane, StepClock, Tick
+from ecad.caching.modules import Key
 from ecad.errors import ScheduleError
 from ecad.schedule.liveness import plan_execution
-from ecad.schedule.schedule import BoolArray, Schedule
-
-Key = tuple[str, int, int]  # block list, block, component
+from ecad.schedule.schedule import Schedule
 
 # Plain nested lists [step][block][component]: indexing them is several times faster than indexing numpy scalars.
 _Flags = Mapping[str, list[list[list[bool]]]]

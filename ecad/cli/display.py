@@ -1,4 +1,4 @@
-"""The live display of a search: a panel on a terminal, plain lines elsewhere."""
+"""The live displays of searches and evaluations: panels and bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from ecad.config import SearchConfig
-from ecad.records import Progress
-from ecad.report.progress import Rate, progress_line, progress_panel
+from ecad.progress import Progress, Rate
+from ecad.report.progress import progress_line, progress_panel
+from ecad.search.settings import SearchSettings
 
 
 class SearchDisplay:
     """Shows the progress of a search on standard error; standard output stays free for results."""
 
-    def __init__(self, config: SearchConfig, folder: Path) -> None:
+    def __init__(self, settings: SearchSettings, folder: Path) -> None:
         self._console = Console(file=sys.stderr)
-        self._title = f"ecad search: {config.model} -> {folder}"
+        self._title = f"ecad search: {settings.model} -> {folder}"
         self._live: Live | None = None
         self._rate = Rate()
         self._last_line = ""
@@ -61,3 +62,48 @@ class SearchDisplay:
             return False
         self._last_share = (progress.phase, done / total)
         return True
+
+
+class EvaluateDisplay:
+    """Progress on standard error: bars on a terminal, elsewhere a line per tenth."""
+
+    def __init__(self, title: str) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        console = Console(file=sys.stderr)
+        self._title = title
+        self._tenths: dict[str, int] = {}
+        self._tasks: dict[str, Any] = {}
+        self._bars: Bars | None = None
+        if console.is_terminal:
+            self._bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+
+    def __enter__(self) -> EvaluateDisplay:
+        print(self._title, file=sys.stderr, flush=True)
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        if self._bars is not None:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bars.add_task(phase, total=total)
+            self._bars.update(self._tasks[phase], completed=done)
+            return
+        tenth = 10 * done // max(1, total)
+        if tenth > self._tenths.get(phase, -1):
+            self._tenths[phase] = tenth
+            print(f"{phase}: {done}/{total}", file=sys.stderr, flush=True)

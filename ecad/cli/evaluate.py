@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import typer
@@ -53,6 +52,7 @@ def evaluate(
         None, min=1, help="Steps of uncached and heuristics. [default: the schedules' or the model's]"
     ),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),
@@ -72,11 +72,12 @@ def evaluate(
         schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)
     )
 
-    from ecad.evaluate import evaluate as run_evaluation
-    from ecad.evaluate_settings import EvaluateSettings
+    from ecad.cli.display import EvaluateDisplay
+    from ecad.evaluate.run import evaluate as run_evaluation
+    from ecad.evaluate.settings import EvaluateSettings
 
     try:
-        with _Display(f"ecad evaluate: {model} -> {out}") as display:
+        with EvaluateDisplay(f"ecad evaluate: {model} -> {out}") as display:
             results = run_evaluation(EvaluateSettings(**options), out, display.update)
     except KeyboardInterrupt:
         print(f"\nstopped; everything is saved in {out}. Continue with the same command.", file=sys.stderr)
@@ -84,13 +85,13 @@ def evaluate(
 
     from rich.console import Console
 
-    from ecad.report.evaluation import results_table, summary_lines
+    from ecad.report.evaluate_tables import results_table, summary_lines
 
     # Into a file or a pipe the table keeps its width instead of folding at 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print("\n".join(summary_lines(results)), highlight=False, markup=False)
     console.print(results_table(results))
-    for note in results["notes"]:
+    for note in results.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     grid = ", grid.png" if samples else ""
     print(f"{out}: results.json, results.csv, results.md{grid}")
@@ -98,48 +99,3 @@ def evaluate(
 
 def _given(first_seed: int | None) -> dict[str, int]:
     return {} if first_seed is None else {"first_seed": first_seed}
-
-
-class _Display:
-    """Progress on standard error: bars on a terminal, elsewhere a line per tenth."""
-
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(file=sys.stderr)
-        self._title = title
-        self._tenths: dict[str, int] = {}
-        self._tasks: dict[str, Any] = {}
-        self._bars: Progress | None = None
-        if console.is_terminal:
-            self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            )
-
-    def __enter__(self) -> _Display:
-        print(self._title, file=sys.stderr, flush=True)
-        if self._bars is not None:
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def update(self, phase: str, done: int, total: int) -> None:
-        if self._bars is not None:
-            if phase not in self._tasks:
-                self._tasks[phase] = self._bars.add_task(phase, total=total)
-            self._bars.update(self._tasks[phase], completed=done)
-            return
-        tenth = 10 * done // max(1, total)
-        if tenth > self._tenths.get(phase, -1):
-            self._tenths[phase] = tenth
-            print(f"{phase}: {done}/{total}", file=sys.stderr, flush=True)

@@ -19,41 +19,24 @@ def export(
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
     """Write one schedule of the front to a file, with its held-out numbers."""
+    from ecad.report.search_report import SearchReport
     from ecad.schedule import save_schedule
+    from ecad.search.choice import best_at, schedule_with_numbers
     from ecad.storage import RunFolder
 
     folder = RunFolder.existing(run)
     folder.read_config()
-    report = folder.read_report()
+    report = SearchReport.from_json(folder.read_report(), str(run / "report.json"))
     if by not in ("macs", "latency"):
         raise ConfigError(f"--by must be macs or latency, not {by!r}")
     if out.exists() and not force:
         raise ConfigError(f"{out} exists already: choose another name or give --force")
-    rows = [row for row in report["rows"] if row["kind"] == "front"]
-    fast_enough = [row for row in rows if row[f"speedup_{by}"] >= speedup]
-    if not fast_enough:
-        fastest = max((row[f"speedup_{by}"] for row in rows), default=0.0)
-        raise ConfigError(
-            f"no schedule of the front is {speedup:g}x faster in {by}: the fastest is {fastest:.2f}x"
-        )
-    # The front's order is by search quality: the held-out numbers stay an unbiased estimate for the choice.
-    chosen = fast_enough[0]
-    schedule = folder.read_front()[chosen["name"]]
-    heldout = {
-        "prompts": report["heldout"]["prompts"],
-        "images": report["heldout"]["images"],
-        report["quality"]: chosen["quality"],
-        "interval": chosen["quality_interval"],
-        "difference_to_uncached": chosen["difference"],
-        "difference_interval": chosen["difference_interval"],
-        "speedup_macs": chosen["speedup_macs"],
-        "speedup_latency": chosen["speedup_latency"],
-        "hardware": report["environment"]["hardware"],
-    }
-    save_schedule(schedule.replace(provenance={**schedule.provenance, "heldout": heldout}), out)
-    low, high = chosen["difference_interval"]
+    row = best_at(report, speedup, "latency" if by == "latency" else "macs")
+    save_schedule(schedule_with_numbers(folder, report, row), out)
+    quality = row.metrics[report.quality]
+    low, high = quality.difference_interval or (0.0, 0.0)
     print(
-        f"{out}: {chosen['speedup_macs']:.2f}x in MACs, {chosen['speedup_latency']:.2f}x in latency, "
-        f"{report['quality']} {chosen['quality']:.3f} ({chosen['difference']:+.3f} to uncached, "
+        f"{out}: {row.speedup_macs:.2f}x in MACs, {row.speedup_latency:.2f}x in latency, "
+        f"{report.quality} {quality.mean:.3f} ({quality.difference:+.3f} to uncached, "
         f"95 % interval {low:+.3f} to {high:+.3f})"
     )

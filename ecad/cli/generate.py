@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
 from ecad.errors import ConfigError, ScheduleError
-
-
-@dataclass(frozen=True)
-class _Overrides:
-    steps: int | None
-    guidance_scale: float | None
-    true_cfg_scale: float | None
-    height: int | None
-    width: int | None
 
 
 def generate(
@@ -37,51 +27,47 @@ def generate(
     embedding_cache: bool = typer.Option(True, help="Keep encoded prompts on disk."),
 ) -> None:
     """Make one image uncached and one with a schedule, side by side, and print both times."""
-    from ecad.models import find_model
+    from ecad.families import find_model
     from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError(f"cannot write an image to {out}: the name must end in .png, .jpg or .webp")
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
-    source = find_model(model)
+    find_model(model)  # an unknown name shows before a schedule is read
     loaded_schedule: Schedule | None = None
     if not is_heuristic(schedule):
         loaded_schedule = load_schedule(schedule)
         steps = steps or loaded_schedule.steps
 
+    from ecad.arrays import Images
     from ecad.caching import applied
-    from ecad.evaluation.cost import workload_for
-    from ecad.evaluation.latency import measure_interleaved
-    from ecad.evaluation.loading import load_model, settings_for
-    from ecad.evaluation.samplers import Job, make_sampler
-    from ecad.evaluation.samplers.base import Images
+    from ecad.measuring.timing import measure_interleaved
     from ecad.report.images import side_by_side
-    from ecad.schedule import ScheduleShape
+    from ecad.sampling.base import Job
+    from ecad.sampling.generation import ModelChoice, Overrides
+    from ecad.sampling.subject import prepare_subject
 
-    loaded = load_model(source, device, dtype, device_map=device_map, embedding_cache=embedding_cache)
-    overrides = _Overrides(steps, guidance_scale, true_cfg_scale, height, width)
-    settings = settings_for(loaded.source, overrides)
-    sampler = make_sampler(loaded, settings)
-    if loaded_schedule is None:
-        blocks = loaded.spec.block_counts(loaded.source.transformer_config or {})
-        loaded_schedule = heuristic(schedule, ScheduleShape(loaded.spec.family, settings.steps, blocks))
-    chosen = loaded_schedule
-    if chosen.steps != settings.steps:
-        raise ScheduleError(f"the schedule is for {chosen.steps} steps, --steps is {settings.steps}")
-    # What does not fit shows here, and not after the uncached image: the size, the family, the blocks.
-    workload_for(loaded.source, height=settings.height, width=settings.width)
-    with applied(loaded.pipe, chosen):
+    subject = prepare_subject(
+        ModelChoice(model, device, dtype, device_map, embedding_cache),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width),
+    )
+    sampler, pipe = subject.sampler, subject.model.pipe
+    chosen = heuristic(schedule, subject.shape) if loaded_schedule is None else loaded_schedule
+    if chosen.steps != subject.settings.steps:
+        raise ScheduleError(f"the schedule is for {chosen.steps} steps, --steps is {subject.settings.steps}")
+    # What does not fit (the family, the blocks) shows here, and not after the uncached image.
+    with applied(pipe, chosen):
         pass
     conditioning = sampler.encode([prompt], 1)
-    loaded.free_text_encoders()
+    subject.model.free_text_encoders()
     images: dict[str, Images] = {}
 
     def uncached() -> None:
         images["uncached"] = sampler.sample(conditioning, [Job(0, seed)])
 
     def cached() -> None:
-        with applied(loaded.pipe, chosen):
+        with applied(pipe, chosen):
             images["cached"] = sampler.sample(conditioning, [Job(0, seed)])
 
     times = measure_interleaved({"uncached": uncached, "cached": cached}, repeats=repeats, warmup=1, images=1)

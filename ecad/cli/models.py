@@ -8,7 +8,7 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ecad.models import list_models
+    from ecad.families import list_models
 
     table = Table()
     for heading in ("name", "size", "steps", "guidance", "weights"):

@@ -18,11 +18,12 @@ def plot(
 ) -> None:
     """Plot the Pareto front, with the heuristics and the model with fewer steps as other points."""
     need("matplotlib")
+    from ecad.report.search_report import SearchReport
     from ecad.storage import RunFolder
 
     folder = RunFolder.existing(run)
     folder.read_config()
-    report = folder.read_report()
+    report = SearchReport.from_json(folder.read_report(), str(run / "report.json"))
     targets = [out] if out is not None else [run / "front.png", run / "front.svg"]
     for target in targets:
         if target.suffix.lower() not in (".png", ".svg", ".pdf"):

@@ -9,7 +9,8 @@ from typing import Any
 
 import typer
 
-from ecad.cli.schedule_costs import (
+from ecad.errors import ConfigError, EcadError
+from ecad.measuring.schedule_costs import (
     COST_KEYS,
     brief,
     costs_of,
@@ -18,7 +19,6 @@ from ecad.cli.schedule_costs import (
     shape_of,
     signature_of,
 )
-from ecad.errors import ConfigError, EcadError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def new(
 ) -> None:
     """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,..."""
     import ecad
-    from ecad.models import find_model
+    from ecad.families import find_model
     from ecad.schedule import heuristic, save_schedule
 
     _refuse_existing(out, force)
@@ -113,7 +113,7 @@ def import_(
 
     Its name, settings and measurements are kept as provenance. ecad.apply takes the JSON file as it is, too.
     """
-    from ecad.models import find_model
+    from ecad.families import find_model
     from ecad.schedule import load_schedule, save_schedule
 
     _refuse_existing(out, force)

@@ -95,13 +95,15 @@ def search(
         folder, values = _new(settings, out, config)
 
     from ecad.cli.display import SearchDisplay
-    from ecad.config import SearchConfig
-    from ecad.run import search as run_search
+    from ecad.search.run import search as run_search
+    from ecad.search.settings import SearchSettings
 
-    search_config = SearchConfig.from_mapping(values)
+    search_settings = SearchSettings.from_mapping(values)
     try:
-        with SearchDisplay(search_config, folder) as display:
-            run_search(search_config, folder, display.update, extend=resume is not None, execution=execution)
+        with SearchDisplay(search_settings, folder) as display:
+            run_search(
+                search_settings, folder, display.update, extend=resume is not None, execution=execution
+            )
     except KeyboardInterrupt:
         print(
             f"\nstopped; everything is saved. Continue with: ecad search --resume {folder}", file=sys.stderr
@@ -110,7 +112,7 @@ def search(
 
     from ecad.cli.show import show
 
-    show(folder, as_json=False)
+    show(folder, as_json=False, as_markdown=False)
     _print_failures(folder)
     print(f"\nnext: ecad plot {folder}    ecad export {folder} --speedup 2.0 -o fast.yaml")
 
@@ -145,13 +147,13 @@ def _print_failures(folder: Path) -> None:
 
 
 def _setting_names() -> list[str]:
-    from ecad.config import SearchConfig
+    from ecad.search.settings import SearchSettings
 
-    return [field.name for field in fields(SearchConfig)]
+    return [field.name for field in fields(SearchSettings)]
 
 
 def _new(settings: dict[str, Any], out: Path | None, config: Path | None) -> tuple[Path, dict[str, Any]]:
-    from ecad.config import read_settings
+    from ecad.search.settings import read_settings
 
     values = {**(read_settings(config) if config is not None else {}), **settings}
     if "model" not in values:

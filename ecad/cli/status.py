@@ -39,7 +39,7 @@ def status(
 
 
 def _lines(content: dict[str, Any]) -> list[str]:
-    from ecad.records import WorkerReport
+    from ecad.progress import WorkerReport
     from ecad.report.progress import duration, workers_text
 
     lines = [f"{content['run']}: {content['model']}, {_state(content)}"]

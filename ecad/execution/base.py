@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ecad.errors import ConfigError
-from ecad.records import Candidate, Evaluation, WorkerReport
+from ecad.progress import WorkerReport
+from ecad.records import Candidate, Evaluation
 
 Outcome = tuple[Candidate, Evaluation]
 

@@ -176,12 +176,6 @@ def _one_by_one(groups: Iterable[tuple[Candidate, ...]]) -> Iterator[tuple[Candi
             yield (candidate,)
 
 
-def describe(error: BaseException) -> str:
-    """An error in one line, for the log: the same text wherever it was raised."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _checked(evaluation: Evaluation) -> Evaluation:
     """A quality that is no number is a failure; what is known of the candidate is kept."""
     if evaluation.is_finite:

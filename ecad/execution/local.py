@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ecad.errors import BrokenWorkerError, TransientEvaluationError
+from ecad.errors import BrokenWorkerError, TransientEvaluationError, describe
 from ecad.execution.base import Outcome
-from ecad.execution.ledger import Ledger, describe
-from ecad.records import Candidate, Evaluator, WorkerReport
+from ecad.execution.ledger import Ledger
+from ecad.progress import WorkerReport
+from ecad.records import Candidate, Evaluator
 
 
 class LocalExecutor:

@@ -1,7 +1,7 @@
 """Evaluation spread over workers that may be slow, hang, or vanish at any moment.
 
 `WorkerPool` decides; a `Transport` starts workers, gives them units and puts what they say into a queue (Ray:
-ecad.execution.ray_pool). One unit per worker is in flight: a unit takes seconds and an assignment a
+`ecad.execution.on_ray`). One unit per worker is in flight: a unit takes seconds and an assignment a
 millisecond, so a longer queue would only strand units behind a slow worker.
 """
 
@@ -12,57 +12,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from ecad.errors import RunError
 from ecad.execution.base import Outcome
 from ecad.execution.ledger import Ledger, Unit
-from ecad.records import BatchScores, Candidate, Evaluator, WorkerReport
+from ecad.execution.transport import Event, Transport
+from ecad.progress import WorkerReport
+from ecad.records import Candidate, Evaluator
 
 # A worker that cannot be started so often in a row is given up.
 MOST_FAILED_STARTS = 3
 _TICK_S = 1.0
 _UNITS_PER_WORKER = 3
-
-
-@dataclass(frozen=True)
-class Event:
-    """What became of the newest request to a worker.
-
-    ready: it has loaded the model, `text` is its place. done: `scores`. memory: the unit needs more memory
-    than there is. failed: the unit raised. broken: the worker is of no more use. gone: the worker has died.
-    wrong: it can never start (settings, version), and no other one can.
-    """
-
-    worker: int  # what Transport.start was given
-    kind: Literal["ready", "done", "memory", "failed", "broken", "gone", "wrong"]
-    scores: BatchScores = ()
-    text: str = ""
-
-
-class EventQueue(Protocol):
-    """The reading end of a queue; raises queue.Empty."""
-
-    def get(self, *, timeout: float) -> Event: ...
-
-    def get_nowait(self) -> Event: ...
-
-
-class Transport(Protocol):
-    """Starts and stops workers, and carries units to them. `events` gets one event per start or submit."""
-
-    @property
-    def events(self) -> EventQueue: ...
-
-    def wanted(self) -> int:
-        """How many workers there should be now."""
-
-    def start(self, worker: int) -> None: ...
-
-    def submit(self, worker: int, unit: Unit) -> None: ...
-
-    def stop(self, worker: int) -> None:
-        """End a worker at once, whatever it does. Its events may still arrive."""
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ import queue
 from collections.abc import Callable, Sequence
 
 from ecad.execution.ledger import Unit
-from ecad.execution.pool import Event
+from ecad.execution.transport import Event
 from ecad.records import Evaluator
 
 

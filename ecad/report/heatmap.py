@@ -12,7 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ecad.schedule import BoolArray, Schedule
+from ecad.arrays import BoolArray
+from ecad.schedule import Schedule
 
 # Different characters too, not only colours: for terminals without them, and for eyes that do not tell them apart.
 _STYLES = {True: "green", False: "bright_black"}

@@ -11,55 +11,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ecad.records import Progress, WorkerReport
-from ecad.storage import RateWindow
+from ecad.progress import Progress, Rate, WorkerReport
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
-class Rate:
-    """Evaluations and images per second over the last minute, and the remaining time of the phase."""
-
-    def __init__(self) -> None:
-        self._window = RateWindow()
-        self._phase = ""
-        self.hypervolumes: list[float] = []
-
-    def update(self, progress: Progress, now_s: float) -> None:
-        if progress.phase != self._phase:
-            self._window.clear()
-            self._phase = progress.phase
-        done = progress.images[0] if progress.phase != "search" else progress.evaluations
-        self._window.add(now_s, done)
-        if progress.phase == "search" and progress.evaluated == progress.population:
-            self.hypervolumes.append(progress.hypervolume)
-
-    @property
-    def per_second(self) -> float:
-        """Evaluations per second while searching, images per second on the held-out prompts."""
-        return self._window.per_second
-
-    def remaining_s(self, progress: Progress) -> float | None:
-        rate = self.per_second
-        if rate <= 0.0:
-            return None
-        if progress.phase != "search":
-            return (progress.images[1] - progress.images[0]) / rate
-        total = progress.generations * progress.population
-        done = (progress.generation - 1) * progress.population + progress.evaluated
-        return (total - done) / rate
-
-
 def progress_line(progress: Progress, rate: Rate) -> str:
     """One plain line of text."""
-    eta = duration(rate.remaining_s(progress))
+    eta = duration(rate.remaining_s)
     if progress.phase != "search":
         done, total = progress.images
         name = {"held-out": "held-out report"}.get(progress.phase, progress.phase)
         return f"{name}: {done}/{total} images, {rate.per_second:.1f} images/s, {eta} left"
     return (
         f"generation {progress.generation}/{progress.generations}: {progress.evaluations} evaluations, "
-        f"{_images_per_second(progress, rate):.1f} images/s, hypervolume {progress.hypervolume:.4f}, "
+        f"{rate.images_per_second:.1f} images/s, hypervolume {progress.hypervolume:.4f}, "
         f"front {len(progress.points)}, {eta} left | {_best_points(progress)}{_worker_rates(progress.workers)}"
     )
 
@@ -74,18 +40,14 @@ def progress_panel(title: str, progress: Progress, rate: Rate) -> Panel:
         table.add_row(progress.phase, ProgressBar(total=total, completed=done, width=50))
         table.add_row("images", f"{done} of {total}   {rate.per_second:.1f} images/s")
     else:
-        total = progress.generations * progress.population
-        done = (progress.generation - 1) * progress.population + progress.evaluated
-        table.add_row("search", ProgressBar(total=total, completed=done, width=50))
+        table.add_row("search", ProgressBar(total=progress.total, completed=progress.done, width=50))
         table.add_row(
             "generation",
             f"{progress.generation} of {progress.generations}   "
             f"candidate {progress.evaluated} of {progress.population}",
         )
-        table.add_row(
-            "evaluations", f"{progress.evaluations}   {_images_per_second(progress, rate):.1f} images/s"
-        )
-    table.add_row("time left", duration(rate.remaining_s(progress)))
+        table.add_row("evaluations", f"{progress.evaluations}   {rate.images_per_second:.1f} images/s")
+    table.add_row("time left", duration(rate.remaining_s))
     table.add_row("hypervolume", Text(f"{progress.hypervolume:.4f}  {_sparkline(rate.hypervolumes)}"))
     table.add_row("front", f"{len(progress.points)} schedules   {_best_points(progress)}")
     if progress.workers:
@@ -118,10 +80,6 @@ def workers_text(workers: Sequence[WorkerReport], most: int = 6) -> str:
         for worker in rated
     ]
     return "\n".join(lines)
-
-
-def _images_per_second(progress: Progress, rate: Rate) -> float:
-    return rate.per_second * progress.images_per_evaluation
 
 
 def _best_points(progress: Progress) -> str:

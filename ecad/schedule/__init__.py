@@ -1,6 +1,7 @@
 """Cache schedules: the array, its genome, heuristics, and YAML files."""
 
 from ecad.schedule.files import dump_schedule, load_schedule, save_official, save_schedule
+from ecad.schedule.files.official import dump_official
 from ecad.schedule.genome import (
     GeneLayout,
     from_genome,
@@ -12,13 +13,12 @@ from ecad.schedule.genome import (
 )
 from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, step_mask
 from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
-from ecad.schedule.official import dump_official
 from ecad.schedule.prefixes import group_by_prefix, shared_steps
-from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
+from ecad.schedule.schedule import Schedule
+from ecad.schedule.shape import ScheduleShape
 
 __all__ = [
     "HEURISTIC_HELP",
-    "BoolArray",
     "ExecutionPlan",
     "GeneLayout",
     "Schedule",

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
-from ecad.schedule.schedule import BoolArray, Schedule, ScheduleShape
+from ecad.schedule.schedule import Schedule
+from ecad.schedule.shape import ScheduleShape
 
 
 def genome_length(shape: ScheduleShape) -> int:
-    """Number of free genes: the sum over block lists of (steps - 1) * blocks * components."""
-    return sum((steps - 1) * blocks * parts for steps, blocks, parts in shape.array_shapes().values())
+    """Number of free genes: (steps - 1) times the number of components in all blocks."""
+    return (shape.steps - 1) * sum(int(present.sum()) for present in shape.present.values())
 
 
 def to_genome(schedule: Schedule) -> BoolArray:
     """The free genes of a schedule, shape (genome_length,): block list by block list, step-major."""
-    return np.concatenate([array[1:].ravel() for array in schedule.recompute.values()])
+    present = schedule.shape.present
+    return np.concatenate([array[1:, present[name]].ravel() for name, array in schedule.recompute.items()])
 
 
 def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Schedule:
@@ -30,10 +33,10 @@ def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Sche
         )
     arrays = shape.filled(True)
     start = 0
-    for list_name, (steps, blocks, components) in shape.array_shapes().items():
-        size = (steps - 1) * blocks * components
-        arrays[list_name][1:] = genome[start : start + size].reshape(steps - 1, blocks, components)
-        start += size
+    for name, present in shape.present.items():
+        stop = start + (shape.steps - 1) * int(present.sum())
+        arrays[name][1:, present] = genome[start:stop].reshape(shape.steps - 1, -1)
+        start = stop
     return Schedule(shape.family, arrays, name=name)
 
 
@@ -41,9 +44,9 @@ def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Sche
 class GeneLayout:
     """What the genes mean to operators that know no schedule; all arrays have shape (genome_length,).
 
-    `groups` numbers the pairs of step and component (all blocks of a list) from 0. `steps` is the gene's step,
-    from 1. `next_step` is the index of the gene of the same block and component one step later, and -1 in the
-    last step.
+    `groups` numbers the pairs of step and component (all blocks of a list that have it) from 0. `steps` is the gene's
+    step, from 1. `next_step` is the index of the gene of the same block and component one step later, and -1 in
+    the last step.
     """
 
     groups: npt.NDArray[np.int64]
@@ -57,13 +60,14 @@ def gene_layout(shape: ScheduleShape) -> GeneLayout:
     steps: list[npt.NDArray[np.int64]] = []
     next_step: list[npt.NDArray[np.int64]] = []
     first_group = first_gene = 0
-    for count, blocks, components in shape.array_shapes().values():
+    for name, (count, blocks, components) in shape.array_shapes().items():
+        present = shape.present[name]
         size = (count - 1, blocks, components)
         numbers = first_group + np.arange((count - 1) * components).reshape(count - 1, 1, components)
-        groups.append(np.broadcast_to(numbers, size).ravel())
-        steps.append(np.broadcast_to(np.arange(1, count).reshape(-1, 1, 1), size).ravel())
-        genes = first_gene + np.arange(np.prod(size)).reshape(size)
-        later = np.full(size, -1)
+        groups.append(np.broadcast_to(numbers, size)[:, present].ravel())
+        steps.append(np.broadcast_to(np.arange(1, count).reshape(-1, 1, 1), size)[:, present].ravel())
+        genes = first_gene + np.arange((count - 1) * int(present.sum())).reshape(count - 1, -1)
+        later = np.full(genes.shape, -1)
         later[:-1] = genes[1:]
         next_step.append(later.ravel())
         first_group += (count - 1) * components

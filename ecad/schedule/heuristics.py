@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ecad.errors import ScheduleError
-from ecad.schedule.schedule import Schedule, ScheduleShape
+from ecad.schedule.schedule import Schedule
+from ecad.schedule.shape import ScheduleShape
 
 HEURISTIC_HELP = (
     "all | fora:N (everything every N steps) | attn:N (attention every N steps, the rest always) | "

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
-from ecad.schedule.schedule import BoolArray, Schedule
+from ecad.schedule.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
     for block_list in schedule.spec.block_lists:
         name = block_list.name
         flagged = schedule.recompute[name].copy()
-        flagged[first_step] = True
+        present = shape.present[name]
+        flagged[first_step] = present
         # Consumers first: whether a component is read depends on when its consumer runs.
         for index in reversed(range(len(block_list.components))):
             consumer = block_list.components[index].feeds
             if consumer is None:
-                reads[name][first_step:, :, index] = True
+                reads[name][first_step:, :, index] = present[:, index]
             else:
                 reads[name][:, :, index] = runs[name][:, :, block_list.component_names.index(consumer)]
             read_later = np.zeros(

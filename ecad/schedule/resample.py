@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ecad.schedule.schedule import BoolArray
+from ecad.arrays import BoolArray
 
 
 def resample_steps(recompute: BoolArray, steps: int) -> BoolArray:

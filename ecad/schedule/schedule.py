@@ -9,71 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
-from ecad.models import ModelSpec, get_family
-
-BoolArray = npt.NDArray[np.bool_]
-
-MAX_STEPS = 1000
-MAX_BLOCKS = 1000
-
-
-@dataclass(frozen=True)
-class ScheduleShape:
-    """What a schedule must cover: a family's block lists with their number of blocks, for a number of steps."""
-
-    family: str
-    steps: int
-    blocks: Mapping[str, int]  # block list name -> number of blocks, in the family's order
-
-    def __post_init__(self) -> None:
-        spec = self.spec
-        if not 1 <= self.steps <= MAX_STEPS:
-            raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {self.steps}")
-        if set(self.blocks) != set(spec.block_list_names):
-            raise ScheduleError(
-                f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
-                f"not {list(self.blocks)}"
-            )
-        for name, count in self.blocks.items():
-            if not 1 <= count <= MAX_BLOCKS:
-                raise ScheduleError(f"block list {name!r} needs 1 to {MAX_BLOCKS} blocks, not {count}")
-        ordered = {name: self.blocks[name] for name in spec.block_list_names}
-        object.__setattr__(self, "blocks", MappingProxyType(ordered))
-
-    @property
-    def spec(self) -> ModelSpec:
-        return get_family(self.family)
-
-    def array_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Block list name -> (steps, blocks, components)."""
-        return {
-            block_list.name: (self.steps, self.blocks[block_list.name], len(block_list.components))
-            for block_list in self.spec.block_lists
-        }
-
-    def filled(self, value: bool) -> dict[str, BoolArray]:
-        """New arrays of this shape, every entry `value`."""
-        return {name: np.full(shape, value, dtype=np.bool_) for name, shape in self.array_shapes().items()}
-
-    def describe(self) -> str:
-        lists = ", ".join(f"{count} {name}" for name, count in self.blocks.items())
-        return f"{self.family}, {self.steps} steps, {lists}"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ScheduleShape):
-            return NotImplemented
-        same_blocks = dict(self.blocks) == dict(other.blocks)
-        return self.family == other.family and self.steps == other.steps and same_blocks
-
-    def __hash__(self) -> int:
-        return hash((self.family, self.steps, tuple(self.blocks.items())))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Read-only mappings cannot be pickled: a worker in another process makes its own."""
-        return ScheduleShape, (self.family, self.steps, dict(self.blocks))
+from ecad.families import Family, get_family
+from ecad.schedule.resample import resample_steps
+from ecad.schedule.shape import MAX_STEPS, ScheduleShape
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +23,9 @@ class Schedule:
 
     `recompute[block_list]` is a read-only bool array of shape (steps, blocks, components): True recomputes,
     False reuses the newest stored output. Step 0 always recomputes; input that says otherwise is read as
-    recompute. `model` is what it was learnt on (name, height, width, ...), `provenance` where it came from;
-    both are plain data that do not take part in equality.
+    recompute. Where a block does not have a component (`ScheduleShape.present`) there is no bit: False. `model` is
+    what it was learnt on (name, height, width, ...), `provenance` where it came from; both are plain data that do not
+    take part in equality.
     """
 
     family: str
@@ -110,25 +52,22 @@ class Schedule:
             if array.shape[0] < 1:
                 raise ScheduleError(f"{block_list.name}: a schedule needs at least one step")
             array[0] = True
-            array.flags.writeable = False
             arrays[block_list.name] = array
         if len({array.shape[0] for array in arrays.values()}) != 1:
             steps = {name: array.shape[0] for name, array in arrays.items()}
             raise ScheduleError(f"all block lists must have the same number of steps, got {steps}")
+        steps, blocks = next(iter(arrays.values())).shape[0], {name: a.shape[1] for name, a in arrays.items()}
+        # The shape's own limits (number of steps and blocks) hold for every schedule.
+        object.__setattr__(self, "_shape", ScheduleShape(self.family, steps, blocks))
+        for name, array in arrays.items():
+            array &= self.shape.present[name]  # what a block does not have is not recomputed
+            array.flags.writeable = False
         object.__setattr__(self, "recompute", MappingProxyType(arrays))
         object.__setattr__(self, "model", MappingProxyType(dict(self.model)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
-        # The shape's own limits (number of steps and blocks) hold for every schedule.
-        object.__setattr__(self, "_shape", ScheduleShape(self.family, self._steps(), self._blocks()))
-
-    def _steps(self) -> int:
-        return int(next(iter(self.recompute.values())).shape[0])
-
-    def _blocks(self) -> dict[str, int]:
-        return {name: int(array.shape[1]) for name, array in self.recompute.items()}
 
     @property
-    def spec(self) -> ModelSpec:
+    def spec(self) -> Family:
         return get_family(self.family)
 
     @property
@@ -181,8 +120,6 @@ class Schedule:
         Every component keeps its share of the compute but for less than one step. Its quality with that number of
         steps is not known. As many steps as before: this schedule itself.
         """
-        from ecad.schedule.resample import resample_steps
-
         if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
             raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {steps!r}")
         if steps == self.steps:
@@ -196,7 +133,7 @@ class Schedule:
     def recompute_fraction(self) -> float:
         """Share of all (step, block, component) entries that recompute."""
         ones = sum(int(array.sum()) for array in self.recompute.values())
-        return ones / sum(array.size for array in self.recompute.values())
+        return ones / sum(self.steps * int(present.sum()) for present in self.shape.present.values())
 
     def recompute_counts(self) -> dict[tuple[str, str], int]:
         """(block list, component) -> number of (step, block) pairs that recompute it."""

@@ -8,11 +8,8 @@ measured: the user is told in a note.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
-from ecad.errors import EcadError
-from ecad.models import PRESETS, Preset, find_model
 from ecad.schedule.schedule import Schedule
 
 
@@ -33,39 +30,3 @@ def transfer_note(schedule: Schedule, used_on: str, presets: Collection[str] = (
         f"the schedule {schedule.name!r} was learnt on {learnt_on}{size} and is used on {used_on}: it fits, but its "
         "quality there is not known; learn one with ecad search"
     )
-
-
-def matching_presets(family: str, pipeline_class: str | None, config: Mapping[str, Any]) -> list[str]:
-    """The presets that a loaded model may be, by its pipeline's class and its transformer's config.
-
-    A preset agrees if all its numbers do that the config has; several may, as FLUX.1-dev does at every resolution.
-    Without a pipeline its class does not count.
-    """
-    return [
-        preset.name
-        for preset in PRESETS.values()
-        if preset.family == family
-        and (pipeline_class is None or _is_same_kind(pipeline_class, preset))
-        and _agrees(preset, config)
-    ]
-
-
-def _is_same_kind(pipeline_class: str, preset: Preset) -> bool:
-    """Alpha and Sigma differ in the pipeline's class; FLUX's image-to-image, inpaint, ... pipelines are all FLUX."""
-    return preset.family != "pixart" or pipeline_class == preset.pipeline_class
-
-
-def _agrees(preset: Preset, config: Mapping[str, Any]) -> bool:
-    try:
-        numbers = preset.transformer or find_model(preset.name).transformer_config or {}
-    except EcadError:  # an ecad without its minis
-        return False
-    return all(
-        _comparable(config[key]) == _comparable(value)
-        for key, value in numbers.items()
-        if not key.startswith("_") and config.get(key) is not None
-    )
-
-
-def _comparable(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value  # tuples come back from JSON as lists

@@ -2,10 +2,9 @@
 an evaluation."""
 
 from ecad.storage.differences import first_difference
-from ecad.storage.evaluation_folder import EvaluationFolder
 from ecad.storage.log import EvaluationLog
-from ecad.storage.rate import RateWindow
+from ecad.storage.results_folder import ResultsFolder
 from ecad.storage.run_folder import RunFolder
 from ecad.storage.status import StatusFile
 
-__all__ = ["EvaluationFolder", "EvaluationLog", "RateWindow", "RunFolder", "StatusFile", "first_difference"]
+__all__ = ["EvaluationLog", "ResultsFolder", "RunFolder", "StatusFile", "first_difference"]

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
+from ecad.atomic import write_text
 from ecad.errors import RunError
-from ecad.storage.atomic import write_text
 
 
 class Closable(Protocol):

@@ -21,14 +21,13 @@ from typing import Any
 
 import yaml
 
-from ecad.errors import RunError
+from ecad.atomic import write_text
+from ecad.errors import RunError, one_line
 from ecad.schedule import Schedule, dump_schedule, load_schedule
-from ecad.storage.atomic import write_text
 from ecad.storage.locked_folder import LockedFolder
 from ecad.storage.log import EvaluationLog, read_evaluations
 
 RUN_FORMAT = 1
-REPORT_FORMAT = 1
 
 
 class RunFolder(LockedFolder[EvaluationLog]):
@@ -72,7 +71,7 @@ class RunFolder(LockedFolder[EvaluationLog]):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+            raise RunError(f"{path} is damaged: {one_line(error)}") from None
         except OSError as error:
             raise RunError(f"cannot read {path}: {error.strerror}") from None
         version = content.get("ecad_run") if isinstance(content, dict) else None
@@ -126,11 +125,6 @@ class RunFolder(LockedFolder[EvaluationLog]):
             raise RunError(
                 f"the run in {self.path} has no report yet ({self.count_evaluations()} evaluations so far): "
                 f"let it finish with ecad search --resume {self.path}"
-            )
-        if report.get("ecad_report") != REPORT_FORMAT or not isinstance(report.get("rows"), list):
-            raise RunError(
-                f"{self.path / 'report.json'} is in format {report.get('ecad_report')!r}, this version of ecad "
-                f"reads {REPORT_FORMAT}: make it again with ecad search --resume {self.path}"
             )
         return report
 

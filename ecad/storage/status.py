@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ecad.records import Progress
-from ecad.storage.rate import RateWindow
+from ecad.atomic import write_text
+from ecad.progress import Progress, Rate
 
 STATUS_NAME = "status.json"
 _INTERVAL_S = 1.0
@@ -28,8 +28,7 @@ class StatusFile:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = folder / STATUS_NAME
         self._clock = clock
-        self._window = RateWindow()
-        self._phase = ""
+        self._rate = Rate()
         self._written_s = -math.inf
         self._content: dict[str, Any] = {}
 
@@ -45,25 +44,13 @@ class StatusFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._content["state"] != "finished" and self._phase:
+        if self._content["state"] != "finished" and "phase" in self._content:
             self._content["state"] = "stopped"
             self._write()
 
     def update(self, progress: Progress, failures: Sequence[tuple[str, str]] = ()) -> None:
         """Take over what is known now; `failures` are (key, reason) of candidates that failed."""
-        now_s = self._clock()
-        done = progress.evaluations if progress.phase == "search" else progress.images[0]
-        if progress.phase != self._phase:
-            self._window.clear()
-            self._phase = progress.phase
-        self._window.add(now_s, done)
-        per_second = self._window.per_second
-        if progress.phase != "search":
-            left = progress.images[1] - progress.images[0]
-        else:
-            done_before = (progress.generation - 1) * progress.population
-            left = progress.generations * progress.population - done_before - progress.evaluated
-        images = progress.images_per_evaluation if progress.phase == "search" else 1
+        self._rate.update(progress, self._clock())
         self._content.update(
             state=progress.phase,
             phase=progress.phase,  # stays when the state becomes "stopped" or "finished"
@@ -73,8 +60,8 @@ class StatusFile:
             population=progress.population,
             evaluations=progress.evaluations,
             images=list(progress.images),
-            images_per_second=per_second * images,
-            remaining_s=left / per_second if per_second > 0.0 else None,
+            images_per_second=self._rate.images_per_second,
+            remaining_s=self._rate.remaining_s,
             hypervolume=progress.hypervolume,
             front=[list(point) for point in progress.points],
             workers=[asdict(worker) for worker in progress.workers],
@@ -97,8 +84,7 @@ class StatusFile:
     def _write(self) -> None:
         self._written_s = self._clock()
         content = {**self._content, "updated": self._written_s}
-        # No fsync, unlike results: after a crash of the machine there is no status to be had.
+        # Not durable, unlike results: after a crash of the machine there is no status to be had.
         with contextlib.suppress(OSError):
-            temporary = self._path.with_name(self._path.name + ".tmp")
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            temporary.replace(self._path)
+            text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+            write_text(self._path, text, durable=False)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from simulate_driver import SHAPE, InstantEvaluator
 
+from ecad.execution.on_ray.workers import ray_workers
 from ecad.execution.pool import WorkerPool
-from ecad.execution.ray_pool import ray_workers
-from ecad.run_history import make_candidate
-from ecad.search import initial_genomes
+from ecad.genetic import initial_genomes
+from ecad.search.history import make_candidate
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ecad.evaluation.cost import uncached_macs, workload_for
-from ecad.evaluation.scorers.image_reward import MAXIMUM_TOKENS
-from ecad.evaluation.scorers.image_reward_model import ImageRewardModel
-from ecad.models import find_model
-from ecad.models.presets import PRESETS
+from ecad.families import find_model
+from ecad.families.registry import PRESETS
+from ecad.families.workload import workload_for
+from ecad.measuring.macs import uncached_macs
+from ecad.scoring.image_reward.model import ImageRewardModel
+from ecad.scoring.image_reward.scorer import MAXIMUM_TOKENS
 
 VISION = {
     "hidden_size": 1024,

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ecad.config import SearchConfig
 from ecad.execution.pool import WorkerPool
 from ecad.execution.simulated import SimulatedTransport, unequal
 from ecad.records import BatchScores, Candidate, Evaluation
-from ecad.run import evolve
-from ecad.run_steady import evolve_steadily
 from ecad.schedule import Schedule, ScheduleShape
+from ecad.search.run import evolve
+from ecad.search.settings import SearchSettings
+from ecad.search.steady import evolve_steadily
 from ecad.storage import EvaluationLog
 
 SHAPE = ScheduleShape("pixart", 20, {"transformer_blocks": 28})
@@ -58,7 +58,7 @@ def simulate(workers: int, population: int, unit_s: float, slow: float, asynchro
     evaluator = InstantEvaluator(batches=13, batch_size=8)
     transport = SimulatedTransport(evaluator, workers, unequal([1.0, 1.0, 1.0, slow], unit_s))
     pool = WorkerPool(transport, evaluator, unit_timeout_s=1e9, clock=transport.clock)
-    config = SearchConfig(model="simulated", generations=max(2, 1000 // population), population=population)
+    config = SearchSettings(model="simulated", generations=max(2, 1000 // population), population=population)
     loop = evolve_steadily if asynchronous else evolve
     with tempfile.TemporaryDirectory() as folder, EvaluationLog(Path(folder) / "log.jsonl") as log:
         start_s = time.process_time()

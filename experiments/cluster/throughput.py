@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ecad.config import SearchConfig
 from ecad.execution import ExecutionSettings
-from ecad.run_execution import executor_for
-from ecad.run_history import make_candidate
-from ecad.run_setup import prepare
-from ecad.search import initial_genomes
+from ecad.genetic import initial_genomes
+from ecad.search.history import make_candidate
+from ecad.search.settings import SearchSettings
+from ecad.search.setup import prepare
+from ecad.search.workers import executor_for
 from ecad.storage import RunFolder
 
 
-def measure(config: SearchConfig, execution: ExecutionSettings, count: int) -> float:
+def measure(config: SearchSettings, execution: ExecutionSettings, count: int) -> float:
     """Evaluations per second of `count` candidates."""
     with tempfile.TemporaryDirectory() as path, RunFolder(Path(path)) as folder:
         run = prepare(folder, config, False, execution)
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--candidates", type=int, default=24)
     options = parser.parse_args()
-    config = SearchConfig.from_mapping({"model": options.model, "device": options.device}).resolved()
+    config = SearchSettings.from_mapping({"model": options.model, "device": options.device}).resolved()
     local = 0.0
     print("| where | evaluations per second | ratio to local |\n|---|---|---|")
     for workers in (None, *options.workers):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecad.evaluation.cost import Workload, workload_for
-from ecad.models import PRESETS, find_model
+from ecad.families import PRESETS, find_model
+from ecad.families.workload import Workload, workload_for
 
 _VAE = {  # of both families, but for the latent channels
     "block_out_channels": (128, 256, 512, 512),

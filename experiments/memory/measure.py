@@ -19,8 +19,8 @@ from live_bytes import FusedAttention, LiveBytes, keep_everything
 from torch import nn
 
 import ecad
-from ecad.evaluation.cost import component_output_values, dead_macs, schedule_macs, stored_bytes
-from ecad.models.spec import family_of_transformer
+from ecad.families.registry import family_of_transformer
+from ecad.measuring.macs import component_output_values, dead_macs, schedule_macs, stored_bytes
 from ecad.schedule import Schedule, ScheduleShape, heuristic
 
 CASES = (  # model, official file or heuristic
@@ -73,7 +73,7 @@ def load(folder: Path, name: str, transformer: nn.Module) -> Schedule:
         return ecad.load_schedule(folder / name)
     spec = family_of_transformer(type(transformer).__name__)
     blocks = {block: len(getattr(transformer, block)) for block in spec.block_list_names}
-    return heuristic(name, ScheduleShape(spec.family, STEPS, blocks))
+    return heuristic(name, ScheduleShape(spec.name, STEPS, blocks))
 
 
 def print_activations(folder: Path) -> None:

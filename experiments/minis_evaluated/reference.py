@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ecad.evaluation.prompts import load_prompts
-from ecad.evaluation.scenes import parse_caption, render
+from ecad.prompts import load_prompts
+from ecad.scoring.scenes import parse_caption, render
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from random_weights import image_reward_folder
 
-from ecad.evaluation.scorers.image_reward import ImageRewardScorer
+from ecad.scoring.image_reward.scorer import ImageRewardScorer
 
 IMAGES = 8
 REPEATS = 3

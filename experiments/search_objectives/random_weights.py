@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ecad.evaluation.scorers.image_reward_model import _RENAMED, ImageRewardModel
+from ecad.scoring.image_reward.model import _RENAMED, ImageRewardModel
 
 CLIP_ARCHITECTURE = "ViT-B-32"
 

@@ -24,10 +24,10 @@ import torch
 from diffusers import PixArtAlphaPipeline
 
 from ecad.cli.main import app
-from ecad.evaluation.prompts import load_prompts
-from ecad.evaluation.scenes import parse_caption, render
-from ecad.evaluation.scorers import as_quality, make_scorer
+from ecad.prompts import load_prompts
 from ecad.resources import minis_dir
+from ecad.scoring import as_quality, make_scorer
+from ecad.scoring.scenes import parse_caption, render
 
 SETTINGS = (
     "--model pixart-mini --generations 2 --population 4 --prompts-limit 4 --selection-limit 0 --heldout-limit 2 "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ecad.evaluation.scenes import Scene, caption, render, sample_scenes, vocabulary
+from ecad.scoring.scenes import Scene, caption, render, sample_scenes, vocabulary
 
 # Token ids: 0 pads, 1 ends a caption, 2 stands for any word outside the vocabulary; then the words in order.
 SPECIAL_TOKENS = ["<pad>", "</s>", "<unk>"]

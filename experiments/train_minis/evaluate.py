@@ -13,8 +13,8 @@ import torch
 from diffusers import DiffusionPipeline, FluxPipeline
 from PIL import Image
 
-from ecad.evaluation.scorers.alignment import alignment_components
-from ecad.models import family_of_transformer
+from ecad.families import family_of_transformer
+from ecad.scoring.alignment import alignment_components
 
 PROMPTS = Path(__file__).parents[2] / "calibration_prompts"
 HELD_OUT = PROMPTS / "scenes-heldout.txt"
@@ -43,7 +43,7 @@ TABLE_HEAD = (
 def every_nth_step(transformer: torch.nn.Module, period: int) -> Iterator[None]:
     """Recompute every component of all blocks every ``period``-th step only (FORA); else reuse their outputs.
 
-    The components are those of the family in `ecad.models.spec`; the caching is plain and independent of ecad's own on
+    The components are those of the family in `ecad.families`; the caching is plain and independent of ecad's own on
     purpose, so that the two can be checked against each other.
     """
     state = {"step": -1}

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 from transformers import CLIPTokenizer
 
-from ecad.evaluation.scenes import BACKGROUNDS, COLOURS, PATTERNS, SHAPES, SIZES, Scene, vocabulary
+from ecad.scoring.scenes import BACKGROUNDS, COLOURS, PATTERNS, SHAPES, SIZES, Scene, vocabulary
 
 BATCH = 128
 POOL = 40_000

@@ -16,7 +16,7 @@ from data import CAPTION_LENGTH, captions_of, token_ids, training_scenes
 from networks import WIDTH, build_text_encoder
 from torch import nn
 
-from ecad.evaluation.scenes import COLOURS, PATTERNS, SHAPES, SIZES, Scene
+from ecad.scoring.scenes import COLOURS, PATTERNS, SHAPES, SIZES, Scene
 
 BATCH = 128
 STEPS = 2000

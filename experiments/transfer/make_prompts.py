@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecad.evaluation.scenes import (
+from ecad.resources import find_prompts
+from ecad.scoring.scenes import (
     BACKGROUNDS,
     COLOURS,
     PATTERNS,
@@ -31,7 +32,6 @@ from ecad.evaluation.scenes import (
     parse_caption,
     sample_scenes,
 )
-from ecad.resources import find_prompts
 
 COUNT = 96
 SEED = 0

@@ -17,13 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import ecad
-from ecad.evaluation.cost import (
-    Workload,
-    component_macs,
-    component_output_values,
-    dead_macs,
-    stored_bytes,
-)
+from ecad.families.workload import Workload
+from ecad.measuring.macs import component_macs, component_output_values, dead_macs, stored_bytes
 from ecad.schedule import Schedule
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "memory"

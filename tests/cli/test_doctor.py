@@ -12,7 +12,7 @@ import pytest
 from seeded_weights import write_image_reward_folder
 
 from ecad.cli.main import main
-from ecad.evaluation.scorers import SCORERS, SET_SCORERS
+from ecad.scoring import METRICS
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_every_metric_is_listed_with_what_is_missing(doctor: Any, tmp_path: Path
     monkeypatch.setenv("ECAD_IMAGE_REWARD_PYTHON", str(tmp_path / "python"))
     monkeypatch.setenv("ECAD_INCEPTION", str(tmp_path / "inception.pt"))
     found = {item["name"]: item for item in json.loads(doctor("--json"))["scorers"]}
-    assert list(found) == [*SCORERS, *SET_SCORERS]
+    assert list(found) == list(METRICS)
     assert found["alignment"]["available"]
     assert found["image-reward"]["available"]
     assert found["image-reward"]["detail"] == f"weights {folder / 'ImageReward.pt'}"
@@ -50,6 +50,6 @@ def test_every_metric_is_listed_with_what_is_missing(doctor: Any, tmp_path: Path
 def test_the_table_names_every_metric(doctor: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     text = doctor()
-    for name in (*SCORERS, *SET_SCORERS):
+    for name in METRICS:
         assert f" {name} " in text
     assert "ECAD_IMAGE_REWARD_PYTHON" in text or "runs in" in text

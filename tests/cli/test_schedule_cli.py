@@ -67,7 +67,13 @@ def test_new_does_not_overwrite_unless_told(tmp_path: Path) -> None:
     ("heuristic_name", "model", "steps", "kind", "message"),
     [
         ("fora:3", "pixart-aplha", 20, ModelError, "did you mean 'pixart-alpha'"),
-        ("fora:3", "owner/name", 20, ModelError, "'owner/name' is on a hub"),
+        (
+            "fora:3",
+            "owner/name",
+            20,
+            ModelError,
+            "the architecture of 'owner/name' is not known before it is loaded",
+        ),
         ("fora:21", "pixart-alpha", 20, ScheduleError, "21 is outside 1 to 20"),
         ("fora:2", "pixart-alpha", 0, ScheduleError, "1 to 1000 steps, not 0"),
         ("dora:3", "pixart-alpha", 20, ScheduleError, "unknown heuristic 'dora:3'"),

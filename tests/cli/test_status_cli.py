@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ecad.cli.main import main
-from ecad.records import Progress, WorkerReport
-from ecad.report.progress import Rate, progress_line
+from ecad.progress import Progress, Rate, WorkerReport
+from ecad.report.progress import progress_line
 from ecad.storage import RunFolder, StatusFile
 
 Command = Callable[..., tuple[int, str, str]]

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 from contracts.fake_evaluator import SHAPE, FakeFactory
+from contracts.toys import toy_settings
 
-from ecad.config import SearchConfig
 from ecad.execution import Executor, LocalExecutor
 from ecad.execution.pool import WorkerPool
-from ecad.run import evolve
-from ecad.search import nondominated
+from ecad.genetic import nondominated
+from ecad.search.run import evolve
 from ecad.storage import RunFolder, StatusFile
 
 ADDRESS = "FAKE_SEARCH_RAY_ADDRESS"  # of a cluster to join, if set
-CONFIG = SearchConfig(model="tiny", generations=8, population=12)
+CONFIG = toy_settings(generations=8, population=12)
 
 
 def fake_search(path: Path, workers: int, seconds: float) -> None:
@@ -36,7 +36,7 @@ def fake_search(path: Path, workers: int, seconds: float) -> None:
         folder.write_config({"settings": CONFIG.identity()})
         executor: Executor = LocalExecutor(factory(), together=3)
         if workers:
-            from ecad.execution.ray_pool import ray_workers
+            from ecad.execution.on_ray.workers import ray_workers
 
             transport = stack.enter_context(
                 ray_workers(factory, workers=workers, address=os.environ.get(ADDRESS), cpus=1.0, gpus=0.0)
@@ -55,7 +55,7 @@ def killed_searches(path: Path, seconds: float, kills: int) -> list[int]:
     Each child kills itself from a thread of its own: on a busy machine another process would come too late, again
     and again, and the search would be over before its time.
     """
-    import ecad.search.nsga2  # noqa: F401  # here, not in every child
+    import ecad.genetic.nsga2  # noqa: F401  # here, not in every child
 
     rng = np.random.default_rng(11)
     reached: list[int] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecad.errors import ConfigError
-from ecad.evaluation.scenes import caption, render, sample_scenes
+from ecad.scoring.scenes import caption, render, sample_scenes
 
 COUNT = 5
 

@@ -32,8 +32,7 @@ def ray_cluster() -> Iterator[Any]:
     from ray._private.authentication.authentication_token_setup import enable_token_auth_by_default
     from ray.cluster_utils import Cluster
 
-    from ecad.execution import ray_pool  # noqa: F401
-    from ecad.execution.ray_pool import loopback_only
+    from ecad.execution.on_ray.cluster import loopback_only
 
     folder = tempfile.mkdtemp(prefix="ecad-test-", dir="/tmp")
     Path("/tmp/ray").mkdir(exist_ok=True)  # Cluster notes its address there, whatever its folder is

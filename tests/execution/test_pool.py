@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from contracts.executor import ExecutorContract
 from contracts.fake_evaluator import SHAPE, FakeFactory, candidates, expected
+from contracts.toys import toy_settings
 
-from ecad.config import SearchConfig
-from ecad.errors import RunError, TransientEvaluationError
+from ecad.errors import RunError, TransientEvaluationError, describe
 from ecad.execution import Executor, LocalExecutor
-from ecad.execution.ledger import Unit, describe
-from ecad.execution.pool import Event, WorkerPool
+from ecad.execution.ledger import Unit
+from ecad.execution.pool import WorkerPool
 from ecad.execution.simulated import SimulatedTransport, unequal
-from ecad.run import evolve
-from ecad.run_history import History
-from ecad.run_steady import evolve_steadily
+from ecad.execution.transport import Event
+from ecad.search.history import History
+from ecad.search.run import evolve
+from ecad.search.steady import evolve_steadily
 from ecad.storage import EvaluationLog
 
 
@@ -176,7 +177,7 @@ def test_reports_count_images_and_time() -> None:
 
 # --- searches ---
 
-CONFIG = SearchConfig(model="tiny", generations=5, population=10)
+CONFIG = toy_settings(generations=5, population=10)
 
 
 def searched(executor: Executor, path: Path, steadily: bool = False) -> tuple[bytes, History]:

@@ -23,10 +23,10 @@ import yaml
 from contracts import fake_search
 from contracts.fake_evaluator import candidates, expected
 
-from ecad.config import SearchConfig
 from ecad.errors import RunError
 from ecad.execution import ExecutionSettings
-from ecad.run import search
+from ecad.search.run import search
+from ecad.search.settings import SearchSettings
 from ecad.storage import EvaluationLog, RunFolder
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -259,7 +259,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     assert "\x1b" not in err
     assert "ray" not in err.lower().replace(str(tmp_path / "ray"), "").replace("gray", ""), err
     assert "workers" in err
-    search(SearchConfig.from_mapping(settings), tmp_path / "local", execution=ExecutionSettings(threads=1))
+    search(SearchSettings.from_mapping(settings), tmp_path / "local", execution=ExecutionSettings(threads=1))
     for name in ("config.yaml", "evaluations.jsonl", "selection.jsonl", "history.json"):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]

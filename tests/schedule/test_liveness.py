@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecad.errors import ModelError, ScheduleError
-from ecad.models import BlockList, Component
+from ecad.families import BlockList, Component
 from ecad.schedule import (
     Schedule,
     ScheduleShape,

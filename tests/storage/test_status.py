@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ecad.records import Progress, WorkerReport
+from ecad.progress import Progress, WorkerReport
 from ecad.storage import StatusFile
 
 WORKER = WorkerReport("1", "busy", "host:7", 40, 2.0, 0.5, 1)

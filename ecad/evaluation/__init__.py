@@ -1,1 +1,0 @@
-"""From a schedule to numbers: prompts, sampling, scores, MACs, latency, statistics."""

@@ -1,0 +1,1 @@
+"""Evaluations on Ray: the only room that imports ray."""

@@ -1,0 +1,229 @@
+"""What a family of diffusion transformers is, as plain data: one `Family` per file of this folder describes one.
+
+Schedules, caching, sampling and search are written against this description only. Nothing here knows torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from ecad.errors import ModelError
+
+ComponentNumbers = dict[
+    tuple[str, str], int
+]  # (block list, component) -> a number for one execution, all rows
+
+
+def frozen(values: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """A read-only copy."""
+    return MappingProxyType(dict(values or {}))
+
+
+@dataclass(frozen=True)
+class Component:
+    """A module inside every block of a list whose output can be stored and reused.
+
+    `name` is the block's attribute (dotted if it lies deeper). `kind` says what it computes, for heuristics that
+    treat kinds differently: "self_attention", "cross_attention", "joint_attention", "feed_forward", "projection".
+    `feeds` names the component of the same block that alone reads this one's output: where that one is reused, nobody
+    does. None: the block itself reads the output, at every step. `missing_in` are the blocks that do not have it,
+    counted from the end where negative (SD3's last block has no `ff_context`: -1).
+    """
+
+    name: str
+    kind: str
+    feeds: str | None = None
+    missing_in: tuple[int, ...] = ()
+
+    def is_in(self, block: int, blocks: int) -> bool:
+        """Whether block number `block` of `blocks` has it."""
+        return block not in self.missing_in and block - blocks not in self.missing_in
+
+
+class OfficialNames(NamedTuple):
+    """How files of the official ECAD implementation name a block list: see `ecad.schedule.files.official`."""
+
+    count_key: str
+    prefix: str  # of a block's key
+    components: tuple[str, ...]  # in the order of our components
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """A list of blocks with the same components.
+
+    `name` is the transformer's attribute (an `nn.ModuleList`). Where the blocks lie elsewhere, `path` says so: the
+    dotted path of a block with `*` in the place of its number (HiDream: "double_stream_blocks.*.block").
+    """
+
+    name: str
+    count_key: str  # key of the transformer's config that holds the number of blocks
+    components: tuple[Component, ...]  # one that feeds another comes before it
+    path: str = ""
+    official: OfficialNames | None = None
+
+    def __post_init__(self) -> None:
+        names = self.component_names
+        for index, component in enumerate(self.components):
+            if component.feeds is not None and component.feeds not in names[index + 1 :]:
+                raise ModelError(
+                    f"{self.name}: {component.name!r} must come before the component it feeds "
+                    f"({component.feeds!r}), in {list(names)}"
+                )
+        if self.path and self.path.split(".").count("*") != 1:
+            raise ModelError(f"{self.name}: the path {self.path!r} must have one * for a block's number")
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return tuple(component.name for component in self.components)
+
+    def present(self, blocks: int) -> list[list[bool]]:
+        """[block][component]: whether the block has it."""
+        return [[component.is_in(block, blocks) for component in self.components] for block in range(blocks)]
+
+    def count_of(self, component: str, blocks: int) -> int:
+        """How many of `blocks` blocks have the component."""
+        index = self.component_names.index(component)
+        return sum(row[index] for row in self.present(blocks))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model by name, with the settings its authors recommend.
+
+    `source` is a hub id, or None for a mini bundled with ecad. Where the transformer lives in a repository of
+    its own, `transformer_source` names it. `height` and `width` are pixels; `max_sequence_length` is the number
+    of text tokens that every prompt is padded to. `transformer` holds the architecture's numbers (a subset of
+    the transformer's `config.json`), so that costs can be computed without any weights. `search` holds settings of
+    a search (see `ecad.search.settings`), `aliases` are further names for `--model`.
+    """
+
+    name: str
+    family: str
+    source: str | None
+    pipeline_class: str
+    steps: int
+    guidance_scale: float
+    height: int
+    width: int
+    dtype: str
+    max_sequence_length: int
+    vae_scale_factor: int = 8
+    transformer_source: str | None = None
+    transformer: Mapping[str, Any] = field(default_factory=frozen)
+    search: Mapping[str, Any] = field(default_factory=frozen)
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one denoising step of one image processes.
+
+    `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
+    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row. `transformer`
+    holds the numbers of its config. The steps are the schedule's.
+    """
+
+    family: str
+    transformer: Mapping[str, Any]
+    height: int  # pixels
+    width: int  # pixels
+    latent_height: int  # what the VAE makes of the pixels
+    latent_width: int
+    image_tokens: int
+    text_tokens: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class CountedWorkload:
+    """The same of a family without formulas: what torch counted in one denoising step of one image.
+
+    MACs and numbers in the output are those of one execution of each component, `constant_macs` those of a step
+    outside of them, all for all rows.
+    """
+
+    family: str
+    transformer: Mapping[str, Any]
+    component_macs: ComponentNumbers
+    constant_macs: int
+    output_values: ComponentNumbers
+
+
+class StepMacs(NamedTuple):
+    """MACs of one execution of each component, and of one step outside of them; for all rows."""
+
+    components: ComponentNumbers
+    constant: int
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """What a family costs, from its config: exact integers, without weights and without torch.
+
+    `macs(workload, is_paper)` counts as the ECAD paper does if asked to (see `ecad.measuring.macs`).
+    `output_values` are the numbers in the output of one execution of each component, for all rows.
+    """
+
+    macs: Callable[[Workload, bool], StepMacs]
+    output_values: Callable[[Workload], ComponentNumbers]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the family's pipelines do where neither preset nor config says otherwise (defaults of diffusers)."""
+
+    text_tokens: int  # per prompt, padded
+    latents_per_token: int | None = (
+        None  # latent pixels of an image token, each way; None: config's patch_size
+    )
+    sample_size: int | None = None  # native latent height and width; None: config's sample_size
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family: how its transformers are recognised, what can be cached in them, and what that costs.
+
+    `guidance_setting` is the setting that, above 1, makes the transformer work on two rows per image and step:
+    "guidance_scale" (classifier-free guidance) or "true_cfg_scale" (where guidance_scale is an input of the model).
+    Without `formulas` the costs are counted by torch once a model is loaded.
+    """
+
+    name: str
+    transformer_classes: tuple[str, ...]
+    block_lists: tuple[BlockList, ...]
+    sizes: Sizes
+    presets: tuple[Preset, ...] = ()
+    guidance_setting: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    formulas: Formulas | None = None
+
+    @property
+    def block_list_names(self) -> tuple[str, ...]:
+        return tuple(block_list.name for block_list in self.block_lists)
+
+    @property
+    def has_own_resolution(self) -> bool:
+        """Whether each of its transformers is made for one image size, which its config names."""
+        return self.sizes.sample_size is None
+
+    def block_list(self, name: str) -> BlockList:
+        for block_list in self.block_lists:
+            if block_list.name == name:
+                return block_list
+        raise ModelError(
+            f"family {self.name!r} has no block list {name!r}, only {list(self.block_list_names)}"
+        )
+
+    def block_counts(self, transformer_config: Mapping[str, Any]) -> dict[str, int]:
+        """Number of blocks of each list, from the transformer's config."""
+        kind = " or ".join(self.transformer_classes)
+        try:
+            return {bl.name: int(transformer_config[bl.count_key]) for bl in self.block_lists}
+        except KeyError as error:
+            raise ModelError(f"the config of a {kind} must have the key {error.args[0]!r}") from error
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the config of a {kind} has a wrong number of blocks: {error}") from None

@@ -1,0 +1,73 @@
+"""The families and presets that ecad knows, by name. A new family is its file and one line here."""
+
+from __future__ import annotations
+
+from ecad.errors import ModelError
+from ecad.families.family import Family, Preset
+from ecad.families.flux import FLUX
+from ecad.families.pixart import PIXART
+
+FAMILIES: dict[str, Family] = {}
+PRESETS: dict[str, Preset] = {}
+
+
+def register(family: Family) -> None:
+    """Make a family known, with its presets. ModelError if its name, or one of its classes or models, is taken."""
+    taken = [name for name in (family.name,) if name in FAMILIES]
+    taken += [name for name in family.transformer_classes if name in known_transformers()]
+    taken += [
+        name for preset in family.presets for name in (preset.name, *preset.aliases) if find_preset(name)
+    ]
+    if taken:
+        raise ModelError(f"cannot register the family {family.name!r}: {taken[0]!r} is known already")
+    strangers = [preset.name for preset in family.presets if preset.family != family.name]
+    if strangers:
+        raise ModelError(
+            f"cannot register the family {family.name!r}: its preset {strangers[0]!r} is of another family"
+        )
+    FAMILIES[family.name] = family
+    PRESETS.update({preset.name: preset for preset in family.presets})
+
+
+def unregister(name: str) -> None:
+    """Forget a family and its presets."""
+    for preset in get_family(name).presets:
+        del PRESETS[preset.name]
+    del FAMILIES[name]
+
+
+def get_family(name: str) -> Family:
+    """The family of this name."""
+    try:
+        return FAMILIES[name]
+    except KeyError:
+        raise ModelError(f"unknown model family {name!r}: ecad knows {sorted(FAMILIES)}") from None
+
+
+def known_transformers() -> list[str]:
+    """The names of all transformer classes that ecad knows."""
+    return sorted(name for family in FAMILIES.values() for name in family.transformer_classes)
+
+
+def family_of_transformer(class_name: str) -> Family:
+    """The family whose transformer class has this name (a class name, for example of a `config.json`)."""
+    for family in FAMILIES.values():
+        if class_name in family.transformer_classes:
+            return family
+    raise ModelError(f"ecad does not know the transformer class {class_name!r}, only {known_transformers()}")
+
+
+def find_preset(name: str) -> Preset | None:
+    """The preset of this name or alias."""
+    if name in PRESETS:
+        return PRESETS[name]
+    return next((preset for preset in PRESETS.values() if name in preset.aliases), None)
+
+
+def model_names() -> list[str]:
+    """All names and aliases of presets."""
+    return [*PRESETS, *(alias for preset in PRESETS.values() for alias in preset.aliases)]
+
+
+for _family in (PIXART, FLUX):
+    register(_family)

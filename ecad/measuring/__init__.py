@@ -1,0 +1,1 @@
+"""From schedules to numbers: MACs, latency, memory, statistics, and comparisons side by side."""

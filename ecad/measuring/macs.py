@@ -1,0 +1,129 @@
+"""Multiply-accumulates (MACs) of a schedule, from the architecture alone: no weights, no torch.
+
+Two conventions. "true" counts every matrix product and convolution that really runs, the attention products
+included; one step of it equals half of what torch's FlopCounterMode reports. Outputs that nothing reads are not
+computed (see `ecad.schedule.effective`), so they do not count. "paper" is the ECAD paper's (arXiv 2506.15682):
+linear layers and convolutions only, what nothing reads included; always two rows (the guidance pair of one image
+for PixArt, two images for FLUX); always 120 text tokens for PixArt (also its numbers for PixArt-Sigma, whose
+pipeline pads to 300) and 512 for FLUX. So "paper" depends on the architecture and the resolution only and compares
+with published numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise
+work count in neither. Step 0 counts every component, as it always recomputes. A family without formulas has "true"
+MACs only, as torch counted them in one step (`CountedWorkload`).
+
+`stored_bytes` is what a schedule costs in memory, from the architecture alone as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ecad.errors import ConfigError, ModelError, ScheduleError
+from ecad.families import get_family
+from ecad.families.family import ComponentNumbers, CountedWorkload, StepMacs, Workload
+from ecad.schedule import Schedule, effective, stored_after_step
+
+Work = Workload | CountedWorkload
+
+CONVENTIONS = ("true", "paper")
+
+
+def component_macs(workload: Work, convention: str = "true") -> ComponentNumbers:
+    """MACs of one execution of each component, for all rows."""
+    return _count(workload, convention)[0]
+
+
+def constant_macs(workload: Work, convention: str = "true") -> int:
+    """MACs of one step that no schedule saves: embedders, modulation, output projection; for all rows."""
+    return _count(workload, convention)[1]
+
+
+def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") -> int:
+    """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
+    _check_fit(schedule, workload)
+    components, constant = _count(workload, convention)
+    counted = effective(schedule) if convention == "true" else schedule
+    counts = counted.recompute_counts()
+    return schedule.steps * constant + sum(count * components[part] for part, count in counts.items())
+
+
+def dead_macs(schedule: Schedule, workload: Work) -> int:
+    """True MACs of the outputs that the schedule recomputes and nothing reads; `schedule_macs` leaves them out."""
+    _check_fit(schedule, workload)
+    components = component_macs(workload)
+    live = effective(schedule).recompute_counts()
+    counts = schedule.recompute_counts()
+    return sum((count - live[part]) * components[part] for part, count in counts.items())
+
+
+def uncached_macs(steps: int, workload: Work, convention: str = "true") -> int:
+    """MACs of one image's denoising with everything recomputed in every step."""
+    components, constant = _count(workload, convention)
+    family, blocks = get_family(workload.family), _block_counts(workload)
+    per_step = constant
+    for (block_list, component), macs in components.items():
+        per_step += family.block_list(block_list).count_of(component, blocks[block_list]) * macs
+    return steps * per_step
+
+
+def speedup_macs(schedule: Schedule, workload: Work, convention: str = "true") -> float:
+    """How many times fewer MACs than recomputing everything."""
+    return uncached_macs(schedule.steps, workload, convention) / schedule_macs(schedule, workload, convention)
+
+
+def component_output_values(workload: Work) -> ComponentNumbers:
+    """(block list, component) -> numbers in the output of one execution, for all rows of one image."""
+    if isinstance(workload, CountedWorkload):
+        return workload.output_values
+    formulas = get_family(workload.family).formulas
+    if formulas is None:
+        raise _no_formulas(workload)
+    return formulas.output_values(workload)
+
+
+def stored_bytes(
+    schedule: Schedule, workload: Work, bytes_per_value: int, first_step: int = 0
+) -> npt.NDArray[np.int64]:
+    """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
+
+    `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
+    enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image.
+    """
+    _check_fit(schedule, workload)
+    values = component_output_values(workload)
+    held = stored_after_step(schedule, first_step)
+    total = sum((blocks * values[part] for part, blocks in held.items()), np.zeros(schedule.steps, np.int64))
+    return total * bytes_per_value
+
+
+def _count(workload: Work, convention: str) -> StepMacs:
+    if convention not in CONVENTIONS:
+        raise ConfigError(f"unknown MACs convention {convention!r}: use one of {', '.join(CONVENTIONS)}")
+    if isinstance(workload, CountedWorkload):
+        if convention != "true":
+            raise _no_formulas(workload)
+        return StepMacs(workload.component_macs, workload.constant_macs)
+    formulas = get_family(workload.family).formulas
+    if formulas is None:
+        raise _no_formulas(workload)
+    return formulas.macs(workload, convention == "paper")
+
+
+def _no_formulas(workload: Work) -> ModelError:
+    return ModelError(f"there are no formulas for the MACs of family {workload.family!r}")
+
+
+def _check_fit(schedule: Schedule, workload: Work) -> None:
+    if schedule.family != workload.family:
+        raise ScheduleError(
+            f"a schedule for family {schedule.family!r} has no cost on family {workload.family!r}"
+        )
+    blocks = _block_counts(workload)
+    if dict(schedule.shape.blocks) != blocks:
+        raise ScheduleError(
+            f"the schedule is for {dict(schedule.shape.blocks)} blocks, the model has {blocks}"
+        )
+
+
+def _block_counts(workload: Work) -> dict[str, int]:
+    return get_family(workload.family).block_counts(workload.transformer)

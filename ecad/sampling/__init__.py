@@ -1,0 +1,1 @@
+"""From prompts and seeds to images: loading a model, preparing it once, and sampling from it."""

@@ -1,0 +1,144 @@
+"""Work counted by torch while a model runs, where no formula knows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ecad.caching.modules import component_modules
+from ecad.errors import ModelError
+from ecad.families import Family
+from ecad.families.family import CountedWorkload
+
+_DENOISERS = ("transformer", "unet", "prior", "decoder")
+
+
+class _FirstStepDoneError(Exception):
+    """Ends a pipeline's call after its first step."""
+
+
+def flop_counter() -> FlopCounterMode:
+    """torch's counter, which knows the attention kernels of all devices but that of CPUs."""
+
+    def attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    return FlopCounterMode(display=False, custom_mapping=on_cpu)
+
+
+def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> CountedWorkload:
+    """What one step of one image costs: `run` makes one through the pipeline and is stopped after its first step.
+
+    A component's numbers are means over the blocks that have it. Half of torch's FLOPs are MACs.
+    """
+    transformer = pipe.transformer
+    modules = component_modules(transformer, family)
+    flops: Counter[tuple[str, str]] = Counter()
+    values: Counter[tuple[str, str]] = Counter()
+    blocks: Counter[tuple[str, str]] = Counter()
+    total = 0
+
+    with ExitStack() as stack:
+        counter: FlopCounterMode = flop_counter()
+
+        def watch(part: tuple[str, str], module: torch.nn.Module) -> None:
+            before = 0
+
+            def enter(*_: Any) -> None:
+                nonlocal before
+                before = counter.get_total_flops()
+
+            def leave(_module: Any, _args: Any, output: Any) -> None:
+                flops[part] += counter.get_total_flops() - before
+                values[part] += _numbers_in(output)
+
+            blocks[part] += 1
+            stack.callback(module.register_forward_pre_hook(enter).remove)
+            stack.callback(module.register_forward_hook(leave).remove)
+
+        for (block_list, _, component), module in modules.items():
+            names = family.block_list(block_list).component_names
+            watch((block_list, names[component]), module)
+
+        def begin(*_: Any) -> None:
+            counter.__enter__()
+
+        def end(*_: Any) -> None:
+            nonlocal total
+            counter.__exit__(None, None, None)
+            total += counter.get_total_flops()
+
+        stack.callback(transformer.register_forward_pre_hook(begin).remove)
+        stack.callback(transformer.register_forward_hook(end).remove)
+        stack.enter_context(_stopped_after_a_step(pipe.scheduler))
+        try:
+            run()
+        except _FirstStepDoneError:
+            pass
+        else:
+            raise ModelError(f"cannot count the work of a {type(pipe).__name__}: it took no step")
+    # Several passes of a step run every component several times: all of them are one execution here.
+    return CountedWorkload(
+        family=family.name,
+        transformer=MappingProxyType(dict(transformer.config)),
+        component_macs={part: round(flops[part] / blocks[part] / 2) for part in blocks},
+        constant_macs=round((total - sum(flops.values())) / 2),
+        output_values={part: round(values[part] / blocks[part]) for part in blocks},
+    )
+
+
+@contextmanager
+def counted_macs(pipe: Any) -> Iterator[list[float]]:
+    """Collects the MACs of every forward of a pipeline's denoising networks, whatever they are."""
+    macs: list[float] = []
+    modules = [
+        module for name in _DENOISERS if isinstance(module := getattr(pipe, name, None), torch.nn.Module)
+    ]
+    hidden = [module.__dict__.get("forward") for module in modules]  # offloading tools put their own there
+
+    def counting(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with flop_counter() as counter:
+                result = forward(*args, **kwargs)
+            macs.append(counter.get_total_flops() / 2)
+            return result
+
+        return counted
+
+    for module in modules:
+        module.forward = counting(module.forward)
+    try:
+        yield macs
+    finally:
+        for module, own in zip(modules, hidden, strict=True):
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own
+
+
+@contextmanager
+def _stopped_after_a_step(scheduler: Any) -> Iterator[None]:
+    def stop(*_: Any, **__: Any) -> None:
+        raise _FirstStepDoneError
+
+    scheduler.step = stop  # on the object, where it hides the class's
+    try:
+        yield
+    finally:
+        del scheduler.step
+
+
+def _numbers_in(output: Any) -> int:
+    if isinstance(output, torch.Tensor):
+        return output.numel()
+    if isinstance(output, Mapping):
+        return sum(map(_numbers_in, output.values()))
+    return sum(map(_numbers_in, output)) if isinstance(output, (tuple, list)) else 0

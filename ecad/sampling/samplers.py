@@ -1,0 +1,30 @@
+"""Which sampler a model gets: one for each shape of pipeline, and `any_pipeline` for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ecad.errors import ConfigError
+from ecad.sampling.any_pipeline import AnyPipelineSampler
+from ecad.sampling.base import Sampler
+from ecad.sampling.flux import FluxSampler
+from ecad.sampling.generation import GenerationSettings
+from ecad.sampling.loading import LoadedModel
+from ecad.sampling.pixart import PixArtSampler
+
+# By the pipeline's class, not by the family: a sampler does what this class's `__call__` does.
+_SAMPLERS: dict[str, Callable[[LoadedModel, GenerationSettings], Sampler]] = {
+    "PixArtAlphaPipeline": PixArtSampler,
+    "PixArtSigmaPipeline": PixArtSampler,
+    "FluxPipeline": FluxSampler,
+}
+
+
+def make_sampler(model: LoadedModel, settings: GenerationSettings) -> Sampler:
+    """The sampler of the model's pipeline. ConfigError for a setting that the family does not have."""
+    if settings.true_cfg_scale != 1.0 and model.family.guidance_setting != "true_cfg_scale":
+        raise ConfigError(
+            f"true_cfg_scale is a setting of FLUX: {model.source.name} is of family {model.family.name!r}, whose "
+            "guidance is guidance_scale"
+        )
+    return _SAMPLERS.get(type(model.pipe).__name__, AnyPipelineSampler)(model, settings)

@@ -1,0 +1,72 @@
+"""The model under study, prepared once: for a search, an evaluation, an image, and each of a search's workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ecad.devices import choose_device
+from ecad.families import ModelSource, find_model
+from ecad.families.family import CountedWorkload, Workload
+from ecad.families.workload import workload_for
+from ecad.sampling.base import Job, Sampler
+from ecad.sampling.counting import counted_workload
+from ecad.sampling.generation import GenerationSettings, ModelChoice, Overrides, settings_for
+from ecad.sampling.loading import LoadedModel, dtype_of, load_model
+from ecad.sampling.samplers import make_sampler
+from ecad.schedule.shape import ScheduleShape
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model with the settings that images are made with. `workload` is what one step of an image costs."""
+
+    model: LoadedModel
+    sampler: Sampler
+    workload: Workload | CountedWorkload
+
+    @property
+    def source(self) -> ModelSource:
+        return self.model.source
+
+    @property
+    def settings(self) -> GenerationSettings:
+        return self.sampler.settings
+
+    @property
+    def shape(self) -> ScheduleShape:
+        """What a schedule must cover here."""
+        return ScheduleShape(self.model.family.name, self.settings.steps, self.source.block_counts())
+
+
+def prepare_subject(choice: ModelChoice, overrides: Overrides | None = None) -> Subject:
+    """Load the model and everything that depends on it alone. ModelError or ConfigError for what does not fit."""
+    model = load_model(
+        choice.model,
+        choice.device,
+        choice.dtype,
+        device_map=choice.device_map,
+        embedding_cache=choice.embedding_cache,
+    )
+    sampler = make_sampler(model, settings_for(model.source, overrides))
+    return Subject(model, sampler, _workload(model, sampler))
+
+
+def numerics_of(choice: ModelChoice) -> dict[str, str]:
+    """Kind of device and dtype, which decide the last bits of all results; found without loading the model."""
+    device = choose_device(choice.device)
+    return {"device": device.type, "dtype": str(dtype_of(find_model(choice.model), choice.dtype, device))}
+
+
+def _workload(model: LoadedModel, sampler: Sampler) -> Workload | CountedWorkload:
+    """By the family's formulas, or where it has none counted by torch in one step of an image."""
+    settings = sampler.settings
+    if model.family.formulas is None:
+        conditioning = sampler.encode([""], 1)
+        return counted_workload(model.pipe, model.family, lambda: sampler.sample(conditioning, [Job(0, 0)]))
+    return workload_for(
+        model.source,
+        height=settings.height,
+        width=settings.width,
+        has_guidance_rows=sampler.has_guidance_rows,
+        text_tokens=settings.max_sequence_length,
+    )

@@ -1,0 +1,249 @@
+"""Schedules as YAML files that people can read and diff: one line of 0 and 1 per step and component.
+
+Files of the official ECAD implementation (JSON, `ecad.schedule.files.official`) are read too, and written on request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecad.arrays import BoolArray
+from ecad.atomic import write_bytes
+from ecad.errors import ConfigError, EcadError, ScheduleError, one_line
+from ecad.families import FAMILIES, BlockList
+from ecad.resources import find_schedule, list_schedules
+from ecad.schedule.files.official import dump_official, is_official, parse_official
+from ecad.schedule.files.yaml_nodes import Node, YamlMistake, parse_yaml, shown
+from ecad.schedule.files.yaml_text import dump_plain
+from ecad.schedule.heuristics import is_heuristic
+from ecad.schedule.schedule import Schedule
+from ecad.schedule.shape import MAX_BLOCKS, MAX_STEPS
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 2_000_000
+
+_HEADER = """\
+# ecad cache schedule: 1 recomputes, 0 reuses the newest stored output.
+# One line per step, one digit per block, first block first.
+"""
+_ABSENT = "-"  # in the place of a digit where the block does not have the component
+_REQUIRED = ("ecad_schedule", "model", "steps", "recompute")
+_KEYS = ("ecad_schedule", "name", "model", "steps", "provenance", "recompute")
+_SIGNATURE = ("family", "blocks")  # keys of `model` that say what the schedule fits
+
+
+# --- reading ---
+
+
+def load_schedule(source: str | os.PathLike[str]) -> Schedule:
+    """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win.
+
+    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name.
+    """
+    path = _find(source)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ScheduleError(one_line(f"cannot read {path}: {error.strerror}")) from None
+    if len(content) > MAX_FILE_BYTES:
+        size = f"more than {MAX_FILE_BYTES / 1e6:g} MB"
+        raise ScheduleError(one_line(f"{path} is too large for a schedule: it has {size}"))
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ScheduleError(one_line(f"{path}, line {line}: not UTF-8 text ({error.reason})")) from None
+    return parse_schedule(text, str(path))
+
+
+def parse_schedule(text: str, origin: str) -> Schedule:
+    """The schedule in a text; every mistake is a ScheduleError that names `origin` and the line.
+
+    ecad's own YAML or the official implementation's JSON, recognised by the content.
+    """
+    try:
+        if is_official(text):
+            return parse_official(text)
+        return _schedule_from(parse_yaml(text))
+    except YamlMistake as mistake:
+        raise ScheduleError(one_line(f"{origin}, {mistake}")) from None
+    except EcadError as error:  # what the schedule itself refuses
+        raise ScheduleError(one_line(f"{origin}: {error}")) from None
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    """The file that the user means."""
+    try:
+        path = Path(source).expanduser()
+        if path.is_file():
+            return path
+        is_something_else = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, no such user (~name), name too long
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ScheduleError(one_line(f"cannot read the schedule {shown(str(source))}: {reason}")) from None
+    if is_something_else:
+        raise ScheduleError(one_line(f"{path} is a folder or a device, not a schedule file"))
+    known: list[str] = []
+    with contextlib.suppress(ConfigError):  # an ecad without its data can still read files
+        bundled = find_schedule(str(source))
+        if bundled is not None:
+            return bundled
+        known = list_schedules()
+    raise ScheduleError(
+        f"no schedule file {shown(str(source))}, and no bundled schedule of that name; {_hint(str(source), known)}"
+    )
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """What may have been meant instead."""
+    close = get_close_matches(name, known, n=3)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    if is_heuristic(name):
+        return f"{name} is a heuristic: write its file with ecad schedule new {name} --model MODEL -o FILE"
+    one_of_each = [next(group) for _, group in groupby(known, lambda each: each.partition("/")[0])]
+    return f"there are {len(known)}, such as {', '.join(one_of_each) or 'none'}"
+
+
+def _schedule_from(root: Node) -> Schedule:
+    content = root.mapping("the file")
+    if "ecad_schedule" not in content:
+        raise root.mistake("not an ecad schedule: the key 'ecad_schedule' (format version) is missing")
+    # First of all: another version may have other keys.
+    version = content["ecad_schedule"].integer("ecad_schedule (format version)", 1, 10**9)
+    if version != FORMAT_VERSION:
+        raise content["ecad_schedule"].mistake(
+            f"format version {version}, but this ecad reads only {FORMAT_VERSION}: update ecad"
+        )
+    content = root.mapping("the file", required=_REQUIRED, known=_KEYS)
+    name = content["name"].text("name") if "name" in content else ""
+    steps = content["steps"].integer("steps", 1, MAX_STEPS)
+
+    model = content["model"].mapping("model", required=_SIGNATURE)
+    family = model["family"].text("family")
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise model["family"].mistake(f"unknown model family {shown(family)}: ecad knows {known}")
+    spec = FAMILIES[family]
+    names = spec.block_list_names
+    blocks = model["blocks"].mapping("blocks", required=names, known=names)
+    lists = content["recompute"].mapping("recompute", required=names, known=names)
+    arrays = {}
+    for block_list in spec.block_lists:
+        count = blocks[block_list.name].integer(f"blocks of {block_list.name}", 1, MAX_BLOCKS)
+        arrays[block_list.name] = _array_from(lists[block_list.name], block_list, steps, count)
+
+    if "provenance" in content:
+        content["provenance"].mapping("provenance")
+    return Schedule(
+        family,
+        arrays,
+        name=name,
+        model={key: node.value() for key, node in model.items() if key not in _SIGNATURE},
+        provenance=content["provenance"].value() if "provenance" in content else {},
+    )
+
+
+def _array_from(node: Node, block_list: BlockList, steps: int, blocks: int) -> BoolArray:
+    """Bool array (steps, blocks, components) of one block list."""
+    names = block_list.component_names
+    components = node.mapping(block_list.name, required=names, known=names)
+    rows_of = {name: components[name].sequence(name) for name in names}
+    for name, rows in rows_of.items():  # before the array, whose size is `steps`, is made
+        if len(rows) != steps:
+            raise components[name].mistake(
+                f"{name} has {len(rows)} lines, one per step, but 'steps' is {steps}"
+            )
+    array = np.zeros((steps, blocks, len(names)), dtype=np.bool_)
+    present = block_list.present(blocks)
+    for index, name in enumerate(names):
+        known = ["01" if row[index] else _ABSENT for row in present]
+        for step, row in enumerate(rows_of[name]):
+            digits = row.characters(f"step {step} of {name}")
+            if len(digits) == blocks and all(map(str.__contains__, known, digits)):
+                array[step, :, index] = [digit == "1" for digit in digits]
+                continue
+            wrong = next((digit for digit in digits if digit not in "01" and _ABSENT not in known), None)
+            if wrong is not None:
+                raise row.mistake(f"step {step} of {name}: the digits are 0 or 1, not {wrong!r}")
+            if len(digits) != blocks:
+                raise row.mistake(
+                    f"step {step} of {name} has {len(digits)} digits, but there are {blocks} blocks"
+                )
+            pattern = "".join("." if choice == "01" else _ABSENT for choice in known)
+            raise row.mistake(
+                f"step {step} of {name}: {digits!r} must be like {pattern!r}, with 0 or 1 for each dot; the other "
+                "blocks do not have it"
+            )
+    return array
+
+
+# --- writing ---
+
+
+def save_schedule(schedule: Schedule, path: str | os.PathLike[str]) -> None:
+    """Write a schedule file, its folder too if need be; an existing file is replaced as a whole or not at all."""
+    _write(dump_schedule(schedule), path)
+
+
+def save_official(
+    schedule: Schedule, path: str | os.PathLike[str], metrics: Mapping[str, Any] | None = None
+) -> None:
+    """Write a schedule as JSON of the official ECAD implementation; see `dump_official`."""
+    _write(dump_official(schedule, metrics), path)
+
+
+def _write(text: str, path: str | os.PathLike[str]) -> None:
+    content = text.encode("utf-8")
+    if len(content) > MAX_FILE_BYTES:
+        raise ScheduleError(
+            f"the schedule is too large for a file, which has at most {MAX_FILE_BYTES / 1e6:g} MB"
+        )
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, content)
+    except (OSError, ValueError) as error:  # ValueError: not a file name, for example ""
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ScheduleError(one_line(f"cannot write {target}: {reason}")) from error
+
+
+def dump_schedule(schedule: Schedule) -> str:
+    """The file's text. Equal schedules with equal metadata give equal texts."""
+    for key in _SIGNATURE:
+        if key in schedule.model:
+            raise ScheduleError(f"the schedule's model must not have the key {key!r}: the file has its own")
+    information = dict(schedule.model)
+    model: dict[str, Any] = {"name": information.pop("name")} if "name" in information else {}
+    model.update(family=schedule.family, blocks=dict(schedule.shape.blocks), **information)
+    head: dict[str, Any] = {"ecad_schedule": FORMAT_VERSION, "name": schedule.name}
+    head.update(model=model, steps=schedule.steps)
+    if schedule.provenance:
+        head["provenance"] = dict(schedule.provenance)
+    lines = [_HEADER + dump_plain(head).rstrip("\n"), "recompute:"]
+    for block_list in schedule.spec.block_lists:
+        present = schedule.shape.present[block_list.name]
+        lines.append(f"  {block_list.name}:")
+        for index, component in enumerate(block_list.component_names):
+            lines.append(f"    {component}:")
+            for step, row in enumerate(schedule.recompute[block_list.name][:, :, index]):
+                digits = "".join(
+                    "01"[int(recompute)] if there else _ABSENT
+                    for recompute, there in zip(row, present[:, index], strict=True)
+                )
+                lines.append(f'    - "{digits}"  # step {step}')
+    text = "\n".join(lines) + "\n"
+    if len(text.encode("utf-8")) > MAX_FILE_BYTES:
+        raise ScheduleError(
+            f"the schedule is too large for a file, which has at most {MAX_FILE_BYTES / 1e6:g} MB"
+        )
+    return text

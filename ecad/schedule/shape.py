@@ -1,0 +1,84 @@
+"""What a schedule must cover: a family's block lists with their number of blocks, for a number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ecad.arrays import BoolArray
+from ecad.errors import ScheduleError
+from ecad.families import Family, get_family
+
+MAX_STEPS = 1000
+MAX_BLOCKS = 1000
+
+
+@dataclass(frozen=True)
+class ScheduleShape:
+    """Two shapes are equal if family, steps and blocks are."""
+
+    family: str
+    steps: int
+    blocks: Mapping[str, int]  # block list name -> number of blocks, in the family's order
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {self.steps}")
+        if set(self.blocks) != set(spec.block_list_names):
+            raise ScheduleError(
+                f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
+                f"not {list(self.blocks)}"
+            )
+        for name, count in self.blocks.items():
+            if not 1 <= count <= MAX_BLOCKS:
+                raise ScheduleError(f"block list {name!r} needs 1 to {MAX_BLOCKS} blocks, not {count}")
+        ordered = {name: self.blocks[name] for name in spec.block_list_names}
+        object.__setattr__(self, "blocks", MappingProxyType(ordered))
+
+    @property
+    def spec(self) -> Family:
+        return get_family(self.family)
+
+    @cached_property
+    def present(self) -> Mapping[str, BoolArray]:
+        """Block list name -> which blocks have which components: read-only, shape (blocks, components)."""
+        result = {}
+        for block_list in self.spec.block_lists:
+            array = np.array(block_list.present(self.blocks[block_list.name]), dtype=np.bool_)
+            array.flags.writeable = False
+            result[block_list.name] = array
+        return result
+
+    def array_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Block list name -> (steps, blocks, components)."""
+        return {
+            block_list.name: (self.steps, self.blocks[block_list.name], len(block_list.components))
+            for block_list in self.spec.block_lists
+        }
+
+    def filled(self, value: bool) -> dict[str, BoolArray]:
+        """New arrays of this shape, every entry `value`."""
+        return {name: np.full(shape, value, dtype=np.bool_) for name, shape in self.array_shapes().items()}
+
+    def describe(self) -> str:
+        lists = ", ".join(f"{count} {name}" for name, count in self.blocks.items())
+        return f"{self.family}, {self.steps} steps, {lists}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ScheduleShape):
+            return NotImplemented
+        same_blocks = dict(self.blocks) == dict(other.blocks)
+        return self.family == other.family and self.steps == other.steps and same_blocks
+
+    def __hash__(self) -> int:
+        return hash((self.family, self.steps, tuple(self.blocks.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Read-only mappings cannot be pickled: a worker in another process makes its own."""
+        return ScheduleShape, (self.family, self.steps, dict(self.blocks))

@@ -1,0 +1,156 @@
+"""Before the search: check that the folder may be used, load the model and prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ecad.devices import use_threads
+from ecad.execution import ExecutionSettings
+from ecad.measuring.environment import environment
+from ecad.measuring.latency_table import LatencyTable
+from ecad.prompts import PromptSet, check_disjoint, load_prompts
+from ecad.sampling.subject import Subject, prepare_subject
+from ecad.schedule import ScheduleShape
+from ecad.scoring import Scorer, make_quality
+from ecad.search.calibration import latency_table
+from ecad.search.claim import check_folder
+from ecad.search.evaluator import ModelEvaluator
+from ecad.search.settings import ResolvedSearchSettings
+from ecad.storage import RunFolder
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """Everything a search works with."""
+
+    settings: ResolvedSearchSettings
+    subject: Subject
+    scorer: Scorer
+    search_prompts: PromptSet
+    heldout_prompts: PromptSet
+    evaluator: ModelEvaluator
+    latency_table: LatencyTable | None
+    selection_prompts: PromptSet | None = None
+    selection_evaluator: ModelEvaluator | None = None
+
+    @property
+    def shape(self) -> ScheduleShape:
+        return self.subject.shape
+
+
+def prepare(
+    folder: RunFolder,
+    settings: ResolvedSearchSettings,
+    extend: bool,
+    execution: ExecutionSettings | None = None,
+) -> PreparedRun:
+    """Load the model and the prompts and claim the folder.
+
+    Everything that can be wrong with the settings is found before the folder is changed. The run's number of
+    threads is set in torch.
+    """
+    execution = execution or ExecutionSettings()
+    search_prompts, selection_prompts, heldout_prompts = _load_prompt_sets(settings)
+    content = check_folder(
+        folder, settings, search_prompts, selection_prompts, heldout_prompts, extend, execution
+    )
+    if "threads" in content["numerics"]:
+        use_threads(content["numerics"]["threads"])
+    scorer = make_quality(settings.quality, settings.device)
+    subject = prepare_subject(settings.choice, settings.overrides)
+    generation = subject.settings
+    for prompts in (search_prompts, selection_prompts, heldout_prompts):
+        if prompts is not None:
+            scorer.check(prompts.prompts, generation.height, generation.width)
+    folder.write_config(content)
+    folder.write_json("environment.json", environment_of(subject))
+    table = latency_table(folder, settings, subject, search_prompts)
+
+    def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
+        return make_evaluator(settings, subject, scorer, prompts, first_seed, table)
+
+    evaluator = evaluator_on(search_prompts, 0)
+    # Seeds go on where those of the search end, as if all prompts had been searched on.
+    selection_evaluator = (
+        None
+        if selection_prompts is None
+        else evaluator_on(selection_prompts, evaluator.images_per_evaluation)
+    )
+    # The report's prompts are encoded now, so that the search has the text encoders' memory for images.
+    subject.sampler.encode(heldout_prompts.prompts, settings.batch_size)
+    subject.model.free_text_encoders()
+    return PreparedRun(
+        settings,
+        subject,
+        scorer,
+        search_prompts,
+        heldout_prompts,
+        evaluator,
+        table,
+        selection_prompts,
+        selection_evaluator,
+    )
+
+
+def make_evaluator(
+    settings: ResolvedSearchSettings,
+    subject: Subject,
+    scorer: Scorer,
+    prompts: PromptSet,
+    first_seed: int,
+    table: LatencyTable | None = None,
+) -> ModelEvaluator:
+    """An evaluator under the run's settings."""
+    return ModelEvaluator(
+        subject.sampler,
+        scorer,
+        prompts,
+        subject.workload,
+        seeds_per_prompt=settings.seeds_per_prompt,
+        first_seed=first_seed,
+        batch_size=settings.batch_size,
+        latency_table=table,
+        cost=settings.cost if table is not None else "macs",
+    )
+
+
+@dataclass(frozen=True)
+class EvaluatorFactory:
+    """Makes, in another process, the evaluator that scores as the driver's own would; can be pickled.
+
+    The model is loaded there, from the same name or path; the prompts come along. Costs are the driver's to
+    state, so no latency table is needed.
+    """
+
+    settings: ResolvedSearchSettings
+    prompts: PromptSet
+    first_seed: int
+    device: str
+    threads: int
+
+    def __call__(self) -> ModelEvaluator:
+        use_threads(self.threads)
+        scorer = make_quality(self.settings.quality, self.device)
+        choice = replace(self.settings.choice, device=self.device)
+        subject = prepare_subject(choice, self.settings.overrides)
+        evaluator = make_evaluator(self.settings, subject, scorer, self.prompts, self.first_seed)
+        subject.model.free_text_encoders()
+        return evaluator
+
+
+def environment_of(subject: Subject) -> dict[str, Any]:
+    """Versions and hardware, for people who read the results."""
+    return environment(subject.model.device, subject.model.pipe.transformer.dtype)
+
+
+def _load_prompt_sets(
+    settings: ResolvedSearchSettings,
+) -> tuple[PromptSet, PromptSet | None, PromptSet]:
+    """For the search, for the selection of its front (None: no selection), and for the report."""
+    searched = settings.prompts_limit
+    prompts = load_prompts(settings.prompts, searched + settings.selection_limit)
+    heldout_prompts = load_prompts(settings.heldout_prompts, settings.heldout_limit)
+    check_disjoint(prompts, heldout_prompts)
+    selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
+    return prompts.part(0, searched), selection_prompts, heldout_prompts

@@ -1,0 +1,97 @@
+"""Where a run's evaluations happen: in this process, or on Ray workers that build the same evaluator."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ecad.errors import ConfigError
+from ecad.execution import ExecutionSettings, Executor, LocalExecutor
+from ecad.progress import WorkerReport
+from ecad.search.evaluator import ModelEvaluator
+from ecad.search.setup import EvaluatorFactory, PreparedRun
+
+# Beside its GPU a worker needs a core to feed it.
+_CPUS_BESIDE_A_GPU = 1.0
+
+
+@contextmanager
+def executor_for(
+    run: PreparedRun,
+    evaluator: ModelEvaluator,
+    settings: ExecutionSettings,
+    on_tick: Callable[[Sequence[WorkerReport]], None] = lambda workers: None,
+) -> Iterator[Executor]:
+    """The executor that the settings ask for, with one of the run's evaluators.
+
+    `on_tick` hears about the workers while they are waited for.
+    """
+    if not settings.uses_ray:
+        yield LocalExecutor(evaluator, settings.together, lambda: on_tick(()))
+        return
+    try:
+        from ecad.execution.on_ray.workers import ray_workers
+    except ImportError:
+        raise ConfigError("--workers and --ray-address need Ray: pip install 'ecad[search]'") from None
+    from ecad.execution.pool import WorkerPool
+
+    device = run.subject.model.device
+    if run.settings.device != "auto" and torch.device(run.settings.device).index is not None:
+        raise ConfigError(
+            f"Ray gives each worker its GPU: use --device {device.type}, not {run.settings.device}, with --workers"
+        )
+    gpus = settings.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if device.type == "cuda" else 0.0
+    if gpus == 0.0 and device.type == "cuda":
+        raise ConfigError("--gpus-per-worker 0 leaves the workers without a GPU: use --device cpu as well")
+    if gpus > 0.0 and device.type != "cuda":
+        raise ConfigError(
+            f"--gpus-per-worker {gpus:g} needs --device cuda, the run's device is {device.type}"
+        )
+    threads = torch.get_num_threads()
+    factory = EvaluatorFactory(run.settings, evaluator.prompts, evaluator.first_seed, device.type, threads)
+    cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(threads)
+    workers = settings.workers or 0
+    with (
+        _parked(run.subject.model.pipe, device),
+        ray_workers(
+            factory, workers=workers, address=settings.ray_address, cpus=cpus, gpus=gpus
+        ) as transport,
+    ):
+        pool: WorkerPool
+
+        def tick() -> None:
+            on_tick(pool.workers)
+
+        pool = WorkerPool(
+            transport,
+            evaluator,
+            unit_timeout_s=settings.unit_timeout_s,
+            together=settings.together,
+            on_tick=tick,
+        )
+        yield pool
+
+
+@contextmanager
+def _parked(pipe: Any, device: torch.device) -> Iterator[None]:
+    """Take the driver's own model off the GPU, whose memory the workers need, and bring it back for the report."""
+    if device.type != "cuda" or getattr(pipe, "hf_device_map", None):  # one that is spread cannot be moved
+        yield
+        return
+    # Module by module: the pipeline's own `to` warns that half precision does not run on a CPU, which it need not.
+    modules = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    for module in modules:
+        module.to("cpu")
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.to(device)

@@ -1,0 +1,58 @@
+"""Notes where a schedule is used on another model than the one it was learnt on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+import ecad
+from ecad.families import PRESETS
+from ecad.families.recognition import Evidence, fitting_presets
+from ecad.schedule import ScheduleShape, heuristic
+from ecad.schedule.transfer import transfer_note
+
+ALPHA = heuristic("fora:2", ScheduleShape("pixart", 20, {"transformer_blocks": 28})).replace(
+    model={"name": "pixart-alpha", "height": 256, "width": 256}
+)
+
+
+def test_note() -> None:
+    note = transfer_note(ALPHA, "pixart-sigma", ["pixart-sigma"])
+    assert note is not None
+    assert "learnt on pixart-alpha (256 x 256 pixels) and is used on pixart-sigma" in note
+    assert transfer_note(ALPHA, "pixart-alpha") is None
+    assert transfer_note(ALPHA, "either", ["pixart-sigma", "pixart-alpha"]) is None
+    for name in (None, "", 5):
+        assert transfer_note(ALPHA.replace(model={"name": name}), "pixart-sigma") is None
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if PRESETS[name].source is not None])
+def test_presets_recognise_themselves(name: str) -> None:
+    preset = PRESETS[name]
+    config = {**preset.transformer, "dropout": 0.0, "_class_name": "x"}
+    evidence = Evidence(preset.family, pipeline_class=preset.pipeline_class, transformer=config)
+    found = [each.name for each in fitting_presets(evidence)]
+    expected = [name]
+    if preset.family == "flux":  # every resolution with the same weights
+        expected = [name.removesuffix("-1024"), f"{name.removesuffix('-1024')}-1024"]
+    assert found == expected
+
+
+def test_apply_logs_the_note(tiny_pipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+    schedule = heuristic("fora:2", ScheduleShape("pixart", 6, {"transformer_blocks": 3})).replace(
+        model={"name": "pixart-alpha"}
+    )
+    with caplog.at_level(logging.INFO, logger="ecad"):
+        with ecad.applied(tiny_pipe, schedule):
+            pass
+        assert caplog.messages == []  # a pipeline that was put together by hand: nobody knows what it is
+        tiny_pipe.register_to_config(_name_or_path="somewhere/tiny")
+        with ecad.applied(tiny_pipe, schedule.replace(model={"name": "tiny"})):
+            pass
+        assert caplog.messages == []
+        with ecad.applied(tiny_pipe, schedule):
+            pass
+    assert len(caplog.messages) == 1
+    assert "learnt on pixart-alpha and is used on tiny" in caplog.messages[0]

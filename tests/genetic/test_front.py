@@ -1,0 +1,51 @@
+"""Fronts and hypervolumes, with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecad.genetic import hypervolume, nondominated
+from ecad.genetic.front import FrontTracker
+
+
+def test_nondominated_by_hand() -> None:
+    costs = [0.5, 0.2, 0.8, 0.5, 0.3, 0.2]
+    qualities = [0.9, 0.4, 0.9, 0.7, 0.6, 0.3]
+    # 2 costs more than 0 for the same quality; 3 and 5 are worse than 0 and 1 at the same cost.
+    assert nondominated(costs, qualities) == [1, 4, 0]
+
+
+def test_equal_points_keep_the_first_and_nan_is_left_out() -> None:
+    assert nondominated([0.5, 0.5, 0.1, np.inf], [0.5, 0.5, np.nan, 2.0]) == [0]
+    assert nondominated([], []) == []
+
+
+def test_hypervolume_by_hand() -> None:
+    # Reference (1, 0): (0.2, 0.4) covers 0.8 x 0.4, (0.5, 0.9) adds 0.5 x 0.5.
+    assert hypervolume([0.5, 0.2], [0.9, 0.4], 1.0, 0.0) == pytest.approx(0.32 + 0.25)
+    assert hypervolume([1.5], [0.9], 1.0, 0.0) == 0.0
+    assert hypervolume([0.5], [-0.1], 1.0, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hypervolume_equals_pymoo(seed: int) -> None:
+    from pymoo.indicators.hv import HV
+
+    rng = np.random.default_rng(seed)
+    points = rng.random((30, 2))
+    expected = HV(ref_point=np.array([1.0, 0.0]))(np.column_stack([points[:, 0], -points[:, 1]]))
+    assert hypervolume(points[:, 0].tolist(), points[:, 1].tolist(), 1.0, 0.0) == pytest.approx(
+        float(expected)
+    )
+
+
+def test_tracker_agrees_with_the_whole_set() -> None:
+    rng = np.random.default_rng(1)
+    costs, qualities = rng.random(50).tolist(), rng.random(50).tolist()
+    tracker = FrontTracker()
+    for cost, quality in zip(costs, qualities, strict=True):
+        tracker.add(cost, quality)
+    front = nondominated(costs, qualities)
+    assert tracker.points == [(costs[index], qualities[index]) for index in front]
+    assert tracker.hypervolume == pytest.approx(hypervolume(costs, qualities, 1.0, qualities[front[0]]))

@@ -1,0 +1,227 @@
+"""The genetic search: no model, no images, only bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecad.errors import ScheduleError
+from ecad.genetic import GeneticSearch, hypervolume, initial_genomes
+from ecad.genetic.operators import MultiPointCrossover, ScheduleMutation, Variation
+from ecad.schedule import (
+    GeneLayout,
+    ScheduleShape,
+    from_genome,
+    gene_layout,
+    genome_length,
+    heuristic,
+    to_genome,
+)
+
+SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
+LAYOUT = gene_layout(SHAPE)
+WEIGHTS = np.random.default_rng(0).random(genome_length(SHAPE))
+
+
+def objectives(genomes: np.ndarray) -> np.ndarray:
+    """A toy trade-off: cost is the share of ones, the loss is what zeros forgo, with unequal weights."""
+    loss = ((~genomes) * WEIGHTS).sum(axis=1) / WEIGHTS.sum()
+    return np.column_stack([genomes.mean(axis=1), loss**2])
+
+
+def run(generations: int, seed: int = 0, population: int = 12) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    variation = Variation(LAYOUT, mutation_rate=0.03)
+    search = GeneticSearch(initial_genomes(SHAPE, population, rng, 0.02), variation, seed=seed)
+    asked = []
+    for _ in range(generations):
+        genomes = search.ask()
+        asked.append(genomes)
+        search.tell(genomes, objectives(genomes))
+    return asked
+
+
+def test_same_seed_same_questions_other_seed_others() -> None:
+    first, again, other = run(8), run(8), run(8, seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_global_random_state_is_neither_used_nor_changed() -> None:
+    np.random.seed(3)  # noqa: NPY002 - the point of this test
+    expected = np.random.random()  # noqa: NPY002
+    first = run(4)
+    np.random.seed(3)  # noqa: NPY002
+    again = run(4)
+    assert np.random.random() == expected  # noqa: NPY002
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_no_genome_is_asked_for_twice() -> None:
+    genomes = np.concatenate(run(30))
+    assert genomes.dtype == np.bool_
+    assert len({genome.tobytes() for genome in genomes}) == len(genomes) == 30 * 12
+
+
+def test_the_front_improves() -> None:
+    def volume(genomes: np.ndarray) -> float:
+        values = objectives(genomes)
+        return hypervolume(values[:, 0].tolist(), (-values[:, 1]).tolist(), 1.0, -1.0)
+
+    asked = run(40)
+    assert volume(np.concatenate(asked)) > 1.05 * volume(asked[0])
+
+
+def test_failed_evaluations_never_become_parents() -> None:
+    """Genomes whose first gene is set fail (NaN): they must die out although they would be cheap."""
+    search = GeneticSearch(
+        initial_genomes(SHAPE, 16, np.random.default_rng(0), 0.02), Variation(LAYOUT), seed=0
+    )
+    for _ in range(15):
+        genomes = search.ask()
+        values = objectives(genomes)
+        values[genomes[:, 0]] = np.nan
+        search.tell(genomes, values)
+    survivors = search._algorithm.pop.get("X").astype(bool)
+    assert not survivors[:, 0].any()
+
+
+def test_tell_wants_the_objectives_of_the_last_ask() -> None:
+    search = GeneticSearch(
+        initial_genomes(SHAPE, 8, np.random.default_rng(0), 0.02), Variation(LAYOUT), seed=0
+    )
+    genomes = search.ask()
+    with pytest.raises(ValueError, match="last ask"):
+        search.tell(genomes[:3], np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"genomes of the last ask\(\), in its order"):
+        search.tell(genomes[::-1], np.zeros((8, 2)))
+
+
+def test_an_exhausted_space_ends_the_search() -> None:
+    """One block, two steps, three components: eight schedules in all."""
+    shape = ScheduleShape("pixart", 2, {"transformer_blocks": 1})
+    search = GeneticSearch(
+        initial_genomes(shape, 4, np.random.default_rng(0), 0.3),
+        Variation(gene_layout(shape), mutation_rate=0.3),
+        seed=0,
+    )
+    seen = 0
+    for _ in range(20):
+        genomes = search.ask()
+        seen += len(genomes)
+        if len(genomes) == 0:
+            break
+        search.tell(genomes, np.random.default_rng(seen).random((len(genomes), 2)))
+    assert seen == 8
+
+
+def test_crossover_swaps_between_two_and_four_points() -> None:
+    shape = ScheduleShape("pixart", 11, {"transformer_blocks": 2})
+    crossover = MultiPointCrossover(2, 4, prob=1.0, layout=gene_layout(shape))
+    parents = np.stack([np.zeros((400, 60), dtype=bool), np.ones((400, 60), dtype=bool)])
+    children = crossover._do(None, parents, random_state=np.random.default_rng(0))
+    changes = (np.diff(children[0].astype(int), axis=1) != 0).sum(axis=1)
+    assert set(changes.tolist()) == {2, 3, 4}
+    assert np.array_equal(children[0], ~children[1])
+    by_step = children[0].reshape(400, 10, 6)
+    whole_steps = (by_step == by_step[:, :, :1]).all(axis=(1, 2))
+    assert 0.4 < whole_steps.mean() < 0.6
+
+
+def line_layout(steps: int, width: int = 1) -> GeneLayout:
+    """One component in `width` blocks: each step is one group."""
+    numbers = np.repeat(np.arange(steps), width)
+    later = np.arange(steps * width) + width
+    return GeneLayout(numbers, numbers + 1, np.where(later < steps * width, later, -1))
+
+
+def children_of(genomes: np.ndarray, layout: GeneLayout, rate: float = 0.04, seed: int = 0) -> np.ndarray:
+    return ScheduleMutation(rate, layout)._do(None, genomes, random_state=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_mutation_keeps_the_number_of_ones(share: float) -> None:
+    """A sparse genome stays sparse on average; what is no shift flips a share `rate` of the genes."""
+    genomes = np.random.default_rng(0).random((800, 500)) < share
+    children = children_of(genomes, line_layout(500))
+    assert children.mean() == pytest.approx(genomes.mean(), abs=0.003)
+    changed = (genomes ^ children).sum(axis=1)
+    flips = changed > 4  # one or two shifts change two to four genes
+    assert 0.4 < flips.mean() < 0.6
+    assert changed[flips].mean() == pytest.approx(0.04 * 500, rel=0.1)
+
+
+def test_without_anything_to_shift_genes_flip() -> None:
+    genomes = np.zeros((400, 500), dtype=bool)
+    children = children_of(genomes, line_layout(500))
+    assert 0.01 < children.mean() < 0.03
+
+
+def test_a_fifth_of_the_children_flips_single_genes() -> None:
+    """In a genome of whole groups a flipped or shifted group leaves whole groups, a flipped gene does not."""
+    genomes = np.repeat(np.random.default_rng(0).random((800, 50)) < 0.3, 10, axis=1)
+    children = children_of(genomes, line_layout(50, width=10))
+    sums = children.reshape(800, 50, 10).sum(axis=2)
+    whole = np.isin(sums, (0, 10)).all(axis=1)
+    assert 0.15 < 1 - whole.mean() < 0.25
+
+
+def test_a_shift_moves_a_step_by_one() -> None:
+    """From a step mask, half of the children only move recomputed steps, of all components or of one."""
+    shape = ScheduleShape("pixart", 10, {"transformer_blocks": 3})
+    mask = heuristic("mask:0,3,6", shape)
+    genomes = np.stack([to_genome(mask)] * 400)
+    children = children_of(genomes, gene_layout(shape), rate=0.0)  # a flip of groups still flips one
+    moved = [
+        child
+        for child in children
+        if child.sum() == genomes[0].sum() and not np.array_equal(child, genomes[0])
+    ]
+    assert 0.4 < len(moved) / 400 < 0.55
+    whole_steps = 0
+    for child in moved:
+        array = from_genome(child, shape).recompute["transformer_blocks"]
+        assert np.array_equal(array, array[:, :1].repeat(3, axis=1))  # all blocks move together
+        for component in range(3):
+            steps = np.flatnonzero(array[:, 0, component])
+            assert np.abs(steps - [0, 3, 6]).sum() <= 2
+        whole_steps += bool((array == array[:, :, :1]).all())
+    assert 0.5 < whole_steps / len(moved) < 0.8
+
+
+def test_a_flip_of_groups_takes_a_component_or_a_whole_step() -> None:
+    shape = ScheduleShape("pixart", 10, {"transformer_blocks": 3})
+    genomes = np.stack([to_genome(heuristic("mask:0,3,6", shape))] * 400)
+    changed = (children_of(genomes, gene_layout(shape), rate=0.0) ^ genomes).reshape(400, 9, 3, 3)
+    sizes = changed.sum(axis=(1, 2, 3))
+    one_step = changed.any(axis=(2, 3)).sum(axis=1) == 1
+    assert (one_step & (sizes == 9)).sum() > 30  # all components of one step
+    assert (one_step & (sizes == 3)).sum() > 30  # one component of one step
+
+
+def test_layout_of_genes() -> None:
+    shape = ScheduleShape("pixart", 3, {"transformer_blocks": 2})
+    layout = gene_layout(shape)
+    assert layout.groups.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
+    assert layout.steps.tolist() == [1] * 6 + [2] * 6
+    assert layout.next_step.tolist() == [6, 7, 8, 9, 10, 11] + [-1] * 6
+
+
+def test_initial_population() -> None:
+    genomes = initial_genomes(SHAPE, 20, np.random.default_rng(0), 0.02)
+    assert genomes.shape == (20, genome_length(SHAPE))
+    assert len({genome.tobytes() for genome in genomes}) == 20
+    # The ends of every front come first.
+    assert from_genome(genomes[0], SHAPE) == heuristic("all", SHAPE)
+    assert from_genome(genomes[1], SHAPE) == heuristic("mask:0", SHAPE)
+    known = {genome.tobytes() for genome in genomes}
+    assert to_genome(heuristic("fora:3", SHAPE)).tobytes() in known
+    shares = genomes.mean(axis=1)
+    assert (shares < 0.25).sum() >= 3
+    assert (shares > 0.45).sum() >= 3
+
+
+def test_too_large_a_population_is_refused() -> None:
+    shape = ScheduleShape("pixart", 2, {"transformer_blocks": 1})
+    with pytest.raises(ScheduleError, match="fewer than 9 different schedules"):
+        initial_genomes(shape, 9, np.random.default_rng(0), 0.1)
