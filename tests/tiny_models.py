@@ -177,13 +177,13 @@ def clip_tokenizer() -> Any:
         return CLIPTokenizer.from_pretrained(folder)
 
 
-def _t5_encoder(vocabulary: int) -> Any:
+def _t5_encoder(vocabulary: int, width: int = _TEXT_WIDTH) -> Any:
     from transformers import T5Config, T5EncoderModel
 
     return T5EncoderModel(
         T5Config(
             vocab_size=vocabulary,
-            d_model=_TEXT_WIDTH,
+            d_model=width,
             d_kv=8,
             d_ff=16,
             num_layers=1,
@@ -237,3 +237,37 @@ def _pipeline(pipeline_class: Any, **components: Any) -> Any:
     pipe = pipeline_class(**components)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def tiny_sd3() -> Any:
+    """A `StableDiffusion3Pipeline`, whose last block has no `ff_context`: of a family that ecad may not know."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    clip, t5 = clip_tokenizer(), t5_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=TINY_BLOCKS + 1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=2 * _TEXT_WIDTH,
+        caption_projection_dim=16,
+        pooled_projection_dim=2 * _TEXT_WIDTH,
+        pos_embed_max_size=8,
+    )
+    return _pipeline(
+        StableDiffusion3Pipeline,
+        tokenizer=clip,
+        tokenizer_2=clip,
+        tokenizer_3=t5,
+        text_encoder=CLIPTextModelWithProjection(_clip_encoder(len(clip)).config),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_encoder(len(clip)).config),
+        text_encoder_3=_t5_encoder(len(t5), 2 * _TEXT_WIDTH),
+        transformer=transformer,
+        vae=_vae(scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
+    )

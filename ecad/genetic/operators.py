@@ -139,19 +139,25 @@ class UnseenOnly(DuplicateElimination):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Variation:
-    """How children are made of parents; `layout` says what the genes mean."""
+    """How children are made of parents: the only place where operators are built. `layout` says what genes mean."""
 
     layout: GeneLayout
     crossover_points: tuple[int, int] = (2, 4)  # fewest, most
     crossover_probability: float = 0.9
     mutation_rate: float = 0.02
 
-    def algorithm(self, unseen: UnseenOnly, **settings: Any) -> NSGA2:
-        """pymoo's NSGA-II with these operators: the only place where they are built."""
+    def crossover(self) -> Crossover:
         fewest, most = self.crossover_points
+        return MultiPointCrossover(fewest, most, prob=self.crossover_probability, layout=self.layout)
+
+    def mutation(self) -> Mutation:
+        return ScheduleMutation(self.mutation_rate, self.layout)
+
+    def algorithm(self, unseen: UnseenOnly, **settings: Any) -> NSGA2:
+        """pymoo's NSGA-II with these operators, for every search that this package has."""
         return NSGA2(
-            crossover=MultiPointCrossover(fewest, most, prob=self.crossover_probability, layout=self.layout),
-            mutation=ScheduleMutation(self.mutation_rate, self.layout),
+            crossover=self.crossover(),
+            mutation=self.mutation(),
             eliminate_duplicates=unseen,
             **settings,
         )

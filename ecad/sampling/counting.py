@@ -19,7 +19,7 @@ from ecad.families.family import CountedWorkload
 _DENOISERS = ("transformer", "unet", "prior", "decoder")
 
 
-class _FirstStepDoneError(Exception):
+class _FirstStepDone(BaseException):  # noqa: N818 - a signal, past everybody's `except Exception`
     """Ends a pipeline's call after its first step."""
 
 
@@ -80,7 +80,7 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
         stack.enter_context(_stopped_after_a_step(pipe.scheduler))
         try:
             run()
-        except _FirstStepDoneError:
+        except _FirstStepDone:
             pass
         else:
             raise ModelError(f"cannot count the work of a {type(pipe).__name__}: it took no step")
@@ -127,7 +127,7 @@ def counted_macs(pipe: Any) -> Iterator[list[float]]:
 @contextmanager
 def _stopped_after_a_step(scheduler: Any) -> Iterator[None]:
     def stop(*_: Any, **__: Any) -> None:
-        raise _FirstStepDoneError
+        raise _FirstStepDone
 
     scheduler.step = stop  # on the object, where it hides the class's
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from contracts.search_algorithm import SHAPE, SearchAlgorithmContract, objectives
 
 from ecad.errors import ScheduleError
-from ecad.genetic import GeneticSearch, hypervolume, initial_genomes
+from ecad.genetic import GeneticSearch, initial_genomes
+from ecad.genetic.base import SearchAlgorithm
 from ecad.genetic.operators import MultiPointCrossover, ScheduleMutation, Variation
+from ecad.genetic.steady_state import SteadyStateSearch
 from ecad.schedule import (
     GeneLayout,
     ScheduleShape,
@@ -18,58 +21,31 @@ from ecad.schedule import (
     to_genome,
 )
 
-SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
 LAYOUT = gene_layout(SHAPE)
-WEIGHTS = np.random.default_rng(0).random(genome_length(SHAPE))
 
 
-def objectives(genomes: np.ndarray) -> np.ndarray:
-    """A toy trade-off: cost is the share of ones, the loss is what zeros forgo, with unequal weights."""
-    loss = ((~genomes) * WEIGHTS).sum(axis=1) / WEIGHTS.sum()
-    return np.column_stack([genomes.mean(axis=1), loss**2])
+class TestGeneticSearch(SearchAlgorithmContract):
+    """In generations."""
+
+    def algorithm(self, initial: np.ndarray, variation: Variation, seed: int) -> SearchAlgorithm:
+        return GeneticSearch(initial, variation, seed=seed)
 
 
-def run(generations: int, seed: int = 0, population: int = 12) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    variation = Variation(LAYOUT, mutation_rate=0.03)
-    search = GeneticSearch(initial_genomes(SHAPE, population, rng, 0.02), variation, seed=seed)
-    asked = []
-    for _ in range(generations):
-        genomes = search.ask()
-        asked.append(genomes)
-        search.tell(genomes, objectives(genomes))
-    return asked
+class TestSteadyStateSearch(SearchAlgorithmContract):
+    """One question at a time."""
 
+    def algorithm(self, initial: np.ndarray, variation: Variation, seed: int) -> SearchAlgorithm:
+        return SteadyStateSearch(initial, variation, rng=np.random.default_rng(seed))
 
-def test_same_seed_same_questions_other_seed_others() -> None:
-    first, again, other = run(8), run(8), run(8, seed=1)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-
-
-def test_global_random_state_is_neither_used_nor_changed() -> None:
-    np.random.seed(3)  # noqa: NPY002 - the point of this test
-    expected = np.random.random()  # noqa: NPY002
-    first = run(4)
-    np.random.seed(3)  # noqa: NPY002
-    again = run(4)
-    assert np.random.random() == expected  # noqa: NPY002
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-
-
-def test_no_genome_is_asked_for_twice() -> None:
-    genomes = np.concatenate(run(30))
-    assert genomes.dtype == np.bool_
-    assert len({genome.tobytes() for genome in genomes}) == len(genomes) == 30 * 12
-
-
-def test_the_front_improves() -> None:
-    def volume(genomes: np.ndarray) -> float:
-        values = objectives(genomes)
-        return hypervolume(values[:, 0].tolist(), (-values[:, 1]).tolist(), 1.0, -1.0)
-
-    asked = run(40)
-    assert volume(np.concatenate(asked)) > 1.05 * volume(asked[0])
+    def test_answers_may_come_in_any_order_and_unasked(self) -> None:
+        search = self.made()
+        asked = np.concatenate([search.ask() for _ in range(20)])  # no answer yet
+        assert len({genome.tobytes() for genome in asked}) == 20
+        search.tell(asked[::-1], objectives(asked[::-1]))
+        strangers = np.random.default_rng(5).random((3, asked.shape[1])) < 0.5
+        search.tell(strangers, objectives(strangers))
+        known = {genome.tobytes() for genome in (*asked, *strangers)}
+        assert all(search.ask()[0].tobytes() not in known for _ in range(20))
 
 
 def test_failed_evaluations_never_become_parents() -> None:
@@ -95,24 +71,6 @@ def test_tell_wants_the_objectives_of_the_last_ask() -> None:
         search.tell(genomes[:3], np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"genomes of the last ask\(\), in its order"):
         search.tell(genomes[::-1], np.zeros((8, 2)))
-
-
-def test_an_exhausted_space_ends_the_search() -> None:
-    """One block, two steps, three components: eight schedules in all."""
-    shape = ScheduleShape("pixart", 2, {"transformer_blocks": 1})
-    search = GeneticSearch(
-        initial_genomes(shape, 4, np.random.default_rng(0), 0.3),
-        Variation(gene_layout(shape), mutation_rate=0.3),
-        seed=0,
-    )
-    seen = 0
-    for _ in range(20):
-        genomes = search.ask()
-        seen += len(genomes)
-        if len(genomes) == 0:
-            break
-        search.tell(genomes, np.random.default_rng(seen).random((len(genomes), 2)))
-    assert seen == 8
 
 
 def test_crossover_swaps_between_two_and_four_points() -> None:
