@@ -243,6 +243,15 @@ def at_import_time(path: Path) -> Iterator[str]:
                 yield target
 
 
+def test_the_tests_have_the_same_tree():
+    """A folder of tests is a room of ecad; `contracts` is shared code, `parity` holds other people's numbers."""
+    folders = {
+        path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
+    }
+    strangers = [str(folder) for folder in folders if not (PACKAGE / folder).is_dir()]
+    assert sorted(strangers) == ["parity"]
+
+
 def contributing_table() -> str:
     """The table of rooms as CONTRIBUTING shows it; those that only restrict a part of a room are left out."""
     rows = ["| room | what it is | imports from ecad | third party |", "|---|---|---|---|"]

@@ -26,10 +26,11 @@ _ASCII_LEVELS = "12345678"
 class Heatmap:
     """One component's recomputations in a panel: a row per step, one or two characters per block."""
 
-    def __init__(self, title: str, recompute: BoolArray) -> None:
-        """`recompute` has the shape (steps, blocks)."""
+    def __init__(self, title: str, recompute: BoolArray, present: BoolArray) -> None:
+        """`recompute` has the shape (steps, blocks), `present`, the blocks that have the component, (blocks,)."""
         self.title = title
         self.recompute = recompute
+        self.present = present
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         steps, blocks = self.recompute.shape
@@ -43,8 +44,9 @@ class Heatmap:
         text.append(" " * label_width + ruler[: blocks * cell] + "\n", style="bright_black")
         for step in range(steps):
             text.append(f"{step:{label_width - 1}d} ", style="bright_black")
-            for value in self.recompute[step]:
-                text.append(characters[bool(value)] * cell, style=_STYLES[bool(value)])
+            for value, is_there in zip(self.recompute[step], self.present, strict=True):
+                character = characters[bool(value)] if is_there else " "
+                text.append(character * cell, style=_STYLES[bool(value)])
             text.append("" if step == steps - 1 else "\n")
         yield Panel(text, title=self.title, title_align="left", width=self._width(), padding=0)
 
@@ -98,12 +100,13 @@ def schedule_panels(schedule: Schedule) -> Columns:
     """One panel per block list and component, side by side where they fit: rows are steps, columns are blocks."""
     panels = []
     for block_list in schedule.spec.block_lists:
-        array = schedule.recompute[block_list.name]
+        array, present = schedule.recompute[block_list.name], schedule.shape.present[block_list.name]
         # With a single list of blocks its name only takes room.
         prefix = f"{block_list.name} " if len(schedule.spec.block_lists) > 1 else ""
         for index, component in enumerate(block_list.component_names):
-            recompute = array[:, :, index]
-            panels.append(Heatmap(f"{prefix}{component}: {_percent(recompute.mean())}", recompute))
+            recompute, is_there = array[:, :, index], present[:, index]
+            title = f"{prefix}{component}: {_percent(recompute[:, is_there].mean())}"
+            panels.append(Heatmap(title, recompute, is_there))
     return Columns(panels, padding=(0, 0))
 
 
@@ -138,9 +141,8 @@ def cost_text(costs: Mapping[str, float]) -> str:
 
 def step_fractions(schedule: Schedule) -> list[float]:
     """For each step, the share of its blocks' components that is recomputed."""
-    flat = np.concatenate(
-        [array.reshape(schedule.steps, -1) for array in schedule.recompute.values()], axis=1
-    )
+    present = schedule.shape.present
+    flat = np.concatenate([array[:, present[name]] for name, array in schedule.recompute.items()], axis=1)
     return [float(fraction) for fraction in flat.mean(axis=1)]
 
 

@@ -19,7 +19,7 @@ from ecad.families.family import CountedWorkload
 _DENOISERS = ("transformer", "unet", "prior", "decoder")
 
 
-class _FirstStepDone(BaseException):  # noqa: N818 - a signal, past everybody's `except Exception`
+class _FirstStepDone(BaseException):
     """Ends a pipeline's call after its first step."""
 
 

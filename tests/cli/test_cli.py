@@ -93,6 +93,22 @@ def test_show(ecad_command: Command, run_folder: Path) -> None:
     assert report == json.loads((run_folder / "report.json").read_text())
 
 
+def test_show_as_markdown(ecad_command: Command, run_folder: Path) -> None:
+    text = ecad_command("show", run_folder, "--markdown").out
+    report = json.loads((run_folder / "report.json").read_text())
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert tables[0] == "| kind | schedule | MACs | latency | alignment | minus uncached |"
+    assert len(tables) == 2 + len(report["rows"]) + 2 + len(report["comparisons"])
+    uncached = report["rows"][0]
+    low, high = uncached["quality_interval"]
+    assert tables[2] == (
+        f"| uncached | uncached | 1.00x | 1.00x | {uncached['quality']:.3f} [{low:.3f}, {high:.3f}] |  |"
+    )
+    assert "held-out hypervolume (macs): front" in text
+    refused = ecad_command("show", run_folder, "--markdown", "--json")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
 def test_plot(ecad_command: Command, run_folder: Path, tmp_path: Path) -> None:
     assert ecad_command("plot", run_folder).code == 0
     with Image.open(run_folder / "front.png") as image:

@@ -56,3 +56,43 @@ def test_apply_logs_the_note(tiny_pipe: Any, caplog: pytest.LogCaptureFixture) -
             pass
     assert len(caplog.messages) == 1
     assert "learnt on pixart-alpha and is used on tiny" in caplog.messages[0]
+
+
+def names(**evidence: Any) -> list[str]:
+    return [preset.name for preset in fitting_presets(Evidence(**evidence))]
+
+
+def test_names_are_the_last_part_of_whatever_they_are_in() -> None:
+    """As files of the official implementation have them: a hub id, a path, an alias, the most exact first."""
+    assert names(family="pixart", names=["PixArt-alpha/PixArt-XL-2-512x512"]) == ["pixart-alpha-512"]
+    assert names(family="pixart", names=["/data/PixArt_XL_2_1024_MS/"]) == ["pixart-alpha-1024"]
+    assert names(family="pixart", names=[None, "", "pixart-sigma-256"]) == ["pixart-sigma"]
+    assert names(family="pixart", names=["unheard-of", "PixArtSigmaPipeline"]) == [
+        "pixart-sigma",
+        "pixart-sigma-512",
+        "pixart-sigma-1024",
+    ]
+    # A name that nobody knows is no evidence for anything.
+    assert names(family="pixart", names=["unheard-of"]) == names(family="flux", names=[]) == []
+
+
+def test_a_size_orders_and_decides_nothing() -> None:
+    flux = ["flux-dev", "flux-dev-1024", "flux-schnell", "flux-schnell-1024", "flux-mini"]
+    assert names(family="flux") == flux
+    assert names(family="flux", size=(1024, 1024)) == sorted(flux, key=lambda name: not name.endswith("1024"))
+    assert names(family="flux", names=["FLUX.1-dev"], size=(1024, 1024)) == ["flux-dev-1024", "flux-dev"]
+
+
+def test_blocks_and_numbers_speak_against_presets() -> None:
+    assert names(family="pixart", blocks={"transformer_blocks": 28}, size=(512, 512))[0] == "pixart-alpha-512"
+    assert "pixart-mini" not in names(family="pixart", blocks={"transformer_blocks": 28})
+    assert names(family="pixart", blocks={"transformer_blocks": 5}) == []
+    assert names(family="flux", transformer={"guidance_embeds": False})[:1] == ["flux-schnell"]
+    assert names(family="flux", transformer={"guidance_embeds": None, "unheard_of": 1})[0] == "flux-dev"
+
+
+def test_the_class_of_another_preset_speaks_against_one() -> None:
+    assert names(family="pixart", pipeline_class="PixArtSigmaPipeline")[0] == "pixart-sigma"
+    assert "pixart-alpha" not in names(family="pixart", pipeline_class="PixArtSigmaPipeline")
+    # One that no preset has says nothing.
+    assert names(family="flux", pipeline_class="FluxImg2ImgPipeline") == names(family="flux")

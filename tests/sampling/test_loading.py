@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from contracts.toys import Contrast, metric
 from tiny_models import save_tiny_model
 
 import ecad
-from ecad.errors import ConfigError, ModelError
+from ecad.errors import ConfigError, ModelError, RunError
+from ecad.evaluate.run import evaluate
+from ecad.evaluate.settings import EvaluateSettings
 from ecad.families import PRESETS, find_model
 from ecad.sampling.base import Job
 from ecad.sampling.flux import FluxSampler
@@ -95,6 +98,41 @@ def test_a_flux_search_with_true_guidance_counts_both_passes(
         return int(next(row["macs"] for row in report["rows"] if row["name"] == "uncached"))
 
     assert uncached_macs("two", true_cfg_scale=2.0) == 2 * uncached_macs("one")
+
+
+@pytest.mark.usefixtures("_contrast")
+def test_a_search_with_true_guidance_is_evaluated_under_its_own_settings(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """The front's numbers are those of its report: the same images of the same prompts and seeds."""
+    config = search_settings(
+        folders["flux-dev"], tmp_path, steps=3, generations=1, true_cfg_scale=2.0, guidance_scale=3.0
+    )
+    run = search(config, tmp_path / "run").path
+    settings = EvaluateSettings(
+        model=str(folders["flux-dev"]),
+        schedules=(str(run),),
+        prompts=str(tmp_path / "heldout.txt"),
+        metrics=("contrast",),
+        guidance_scale=3.0,
+        true_cfg_scale=2.0,
+        height=32,
+        width=32,
+        batch_size=2,
+        device="cpu",
+    )
+    results = evaluate(settings, tmp_path / "results")
+    report = {row["name"]: row for row in json.loads((run / "report.json").read_text())["rows"]}
+    assert results.about["true_cfg_scale"] == 2.0
+    assert len(results.rows) > 1
+    for row in results.rows:
+        assert row.macs == report[row.name]["macs"]
+        assert row.metrics["contrast"].mean == report[row.name]["quality"]
+    other = replace(settings, true_cfg_scale=None)
+    with pytest.raises(RunError, match=r"other settings \(model true_cfg_scale: 2.0 there, None now\)"):
+        evaluate(other, tmp_path / "results")
+    with pytest.raises(ConfigError, match="the true CFG scale must be a number from 1 up, not 0.5"):
+        evaluate(replace(settings, true_cfg_scale=0.5), tmp_path / "x")
 
 
 @pytest.mark.usefixtures("_contrast")
