@@ -1,4 +1,4 @@
-"""The hook on a component module (diffusers' own hook mechanism)."""
+"""The hooks on component modules and on the transformer (diffusers' own hook mechanism)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,50 @@ from ecad.caching.state import CacheState
 HOOK_NAME = "ecad_component"
 
 
-class ComponentHook(ModelHook):
+class _Hook(ModelHook):
+    """What both kinds note when they are put on, to be taken off again without a trace."""
+
+    def __init__(self, state: CacheState) -> None:
+        super().__init__()
+        self._state = state
+        self.installed_forward: Any = None  # the module's forward with this hook in it
+        self.made_registry = True  # no other tool had given the module a registry of hooks before
+
+
+class ComponentHook(_Hook):
     """Replaces the forward of one component module by "recompute or reuse"."""
 
     def __init__(self, state: CacheState, key: Key) -> None:
-        super().__init__()
-        self._state = state
+        super().__init__(state)
         self._key = key
-        self.installed_forward: Any = None  # the module's forward with this hook in it
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return self._state.run(self._key, self.fn_ref.original_forward, args, kwargs)
 
 
+class TransformerHook(_Hook):
+    """Replaces the forward of the transformer by "run or return the last output"."""
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self._state.run_transformer(self.fn_ref.original_forward, args, kwargs)
+
+
+def add_transformer_hook(module: nn.Module, state: CacheState) -> None:
+    _add_hook(module, TransformerHook(state))
+
+
 def add_component_hook(module: nn.Module, state: CacheState, key: Key) -> None:
-    hook = ComponentHook(state, key)
+    _add_hook(module, ComponentHook(state, key))
+
+
+def _add_hook(module: nn.Module, hook: _Hook) -> None:
+    # Some pipelines give the transformer an empty registry of their own, which is to stay.
+    hook.made_registry = "_diffusers_hook" not in vars(module)
     HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
     hook.installed_forward = module.forward
 
 
-def remove_component_hook(module: nn.Module) -> None:
+def remove_hook(module: nn.Module) -> None:
     """Take our hook off and leave no trace of it, so that the module is as it was."""
     registry = getattr(module, "_diffusers_hook", None)
     if registry is None or registry.get_hook(HOOK_NAME) is None:
@@ -41,7 +65,8 @@ def remove_component_hook(module: nn.Module) -> None:
     outermost = module.__dict__.get("forward")
     registry.remove_hook(HOOK_NAME, recurse=False)
     if not registry.hooks:
-        del module._diffusers_hook
+        if hook.made_registry:
+            del module._diffusers_hook
         if outermost is not hook.installed_forward:
             _keep_what_others_did(module, outermost, hook.installed_forward)
         # The registry puts the original bound method back as an instance attribute; without one, the class's

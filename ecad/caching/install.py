@@ -13,7 +13,7 @@ from torch import nn
 from ecad.caching.checks import check_model
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.context import CacheContextWatch
-from ecad.caching.hook import add_component_hook, remove_component_hook
+from ecad.caching.hook import add_component_hook, add_transformer_hook, remove_hook
 from ecad.caching.modules import Key
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
@@ -85,7 +85,7 @@ class AppliedSchedule:
         self._forward_hooks.clear()
         self._context.remove()
         for module in self._modules:
-            remove_component_hook(module)
+            remove_hook(module)
         self._modules.clear()
         self._state.clear()
         self._transformer.__dict__.pop(_ATTRIBUTE, None)
@@ -96,6 +96,9 @@ class AppliedSchedule:
             for key, module in components.items():
                 self._modules.append(module)
                 add_component_hook(module, self._state, key)
+            if self._state.schedule.reuses_output:
+                self._modules.append(self._transformer)
+                add_transformer_hook(self._transformer, self._state)
             # Torch's hooks and not a replaced forward: offloading tools replace and restore the transformer's
             # forward in their own order, and these hooks are indifferent to that.
             self._forward_hooks += [

@@ -18,6 +18,11 @@ from ecad.schedule.schedule import Schedule
 # Plain nested lists [step][block][component]: indexing them is several times faster than indexing numpy scalars.
 _Flags = Mapping[str, list[list[list[bool]]]]
 
+_GONE_ROUND = (
+    "{} did not run under ecad's control: another tool has replaced the forward of the model, its blocks or its "
+    "components; remove it, or apply the schedule after it"
+)
+
 
 class _Plan:
     """`ecad.schedule.plan_execution` in a form that is fast to look up."""
@@ -28,6 +33,8 @@ class _Plan:
         self.runs = _as_lists(plan.runs)
         self.reads = _as_lists(plan.reads)
         self.keeps = _as_lists(plan.keeps)
+        self.runs_output: list[bool] = plan.runs_output.tolist()
+        self.keeps_output: list[bool] = plan.keeps_output.tolist()
 
 
 class _LaneState:
@@ -37,6 +44,7 @@ class _LaneState:
         self.plan = plan
         self.store: dict[Key, Any] = {}
         self.blanks: dict[Key, torch.Tensor] = {}
+        self.output: Any = None  # the transformer's own, as it was returned
 
     def blank_of(self, key: Key) -> torch.Tensor | None:
         """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own."""
@@ -49,13 +57,21 @@ class _LaneState:
 
 
 @dataclass(frozen=True)
+class LaneSnapshot:
+    """What one lane has stored."""
+
+    first_step: int
+    store: Mapping[Key, Any]
+    blanks: Mapping[Key, torch.Tensor]
+    output: Any
+
+
+@dataclass(frozen=True)
 class CacheSnapshot:
     """What is stored between two steps of a call; the outputs themselves are shared, not copied."""
 
     position: Any  # of the clock
-    lanes: Mapping[
-        Lane, tuple[int, Mapping[Key, Any], Mapping[Key, torch.Tensor]]
-    ]  # first step, stored, blanks
+    lanes: Mapping[Lane, LaneSnapshot]
 
 
 class CacheState:
@@ -78,6 +94,7 @@ class CacheState:
         self._lanes: dict[Lane, _LaneState] = {}
         self._tick: Tick | None = None  # of the forward that is running
         self._ran: set[Key] = set()  # components that were called in it
+        self._hooked_output = False  # whether the transformer itself was called in it through its hook
 
     def begin_forward(self, context: str | None = None) -> None:
         """Called before each forward of the transformer; `context` is the name of the open cache context."""
@@ -92,18 +109,18 @@ class CacheState:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
             self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step))
         self._ran.clear()
+        self._hooked_output = False
         self._tick = tick
 
     def end_forward(self) -> None:
         """Called after each forward that did not fail. Refuses one that went past the hooks."""
         tick, self._tick = self._tick, None
+        if tick is not None and self.schedule.reuses_output and not self._hooked_output:
+            raise ScheduleError(_GONE_ROUND.format("the transformer"))
         if tick is not None and tick.starts_lane and not self._keys <= self._ran:
             block_list, block, component = min(self._keys - self._ran)
             name = self.schedule.spec.block_list(block_list).component_names[component]
-            raise ScheduleError(
-                f"{block_list}[{block}].{name} did not run under ecad's control: another tool has replaced the "
-                "forward of the model, its blocks or its components; remove it, or apply the schedule after it"
-            )
+            raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}].{name}"))
 
     def clear(self) -> None:
         """Forget all stored outputs and counts."""
@@ -120,7 +137,7 @@ class CacheState:
     def snapshot(self) -> CacheSnapshot:
         """The state between two steps. It serves another schedule only if `keeps_everything` was set until now."""
         lanes = {
-            name: (lane.plan.first_step, dict(lane.store), dict(lane.blanks))
+            name: LaneSnapshot(lane.plan.first_step, dict(lane.store), dict(lane.blanks), lane.output)
             for name, lane in self._lanes.items()
         }
         return CacheSnapshot(self.clock.position(), lanes)
@@ -129,16 +146,35 @@ class CacheState:
         """Go on from there under this schedule, which did the same in all steps before."""
         self.clear()
         self.clock.go_to(snapshot.position)
-        for name, (first_step, store, blanks) in snapshot.lanes.items():
-            lane = _LaneState(self._plan_from(first_step))
-            lane.store.update(store)
-            lane.blanks.update(blanks)
+        for name, saved in snapshot.lanes.items():
+            lane = _LaneState(self._plan_from(saved.first_step))
+            lane.store.update(saved.store)
+            lane.blanks.update(saved.blanks)
+            lane.output = saved.output
             self._lanes[name] = lane
 
     @property
     def stored_outputs(self) -> int:
         """Number of outputs that are stored at the moment."""
-        return sum(len(lane.store) for lane in self._lanes.values())
+        return sum(len(lane.store) + (lane.output is not None) for lane in self._lanes.values())
+
+    def run_transformer(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The transformer's own output in the current step: computed, or the newest stored one."""
+        tick = self._tick
+        if tick is None:  # called past torch's hooks, by its forward: not ours to cache
+            return forward(*args, **kwargs)
+        lane = self._lanes[tick.lane]
+        self._hooked_output = True
+        if lane.plan.runs_output[tick.step]:
+            output = forward(*args, **kwargs)
+        else:
+            output = lane.output
+            self.reused += len(self._keys)
+        keeps = self.keeps_everything or lane.plan.keeps_output[tick.step]
+        lane.output = output if keeps else None
+        return output
 
     def run(
         self, key: Key, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

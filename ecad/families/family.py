@@ -152,6 +152,7 @@ class CountedWorkload:
     component_macs: ComponentNumbers
     constant_macs: int
     output_values: ComponentNumbers
+    whole_output_values: int = 0
 
 
 class StepMacs(NamedTuple):
@@ -166,11 +167,13 @@ class Formulas:
     """What a family costs, from its config: exact integers, without weights and without torch.
 
     `macs(workload, is_paper)` counts as the ECAD paper does if asked to (see `ecad.measuring.macs`).
-    `output_values` are the numbers in the output of one execution of each component, for all rows.
+    `output_values` are the numbers in the output of one execution of each component, for all rows,
+    `whole_output_values` those in the transformer's own output.
     """
 
     macs: Callable[[Workload, bool], StepMacs]
     output_values: Callable[[Workload], ComponentNumbers]
+    whole_output_values: Callable[[Workload], int]
 
 
 @dataclass(frozen=True)

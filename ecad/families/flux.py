@@ -90,6 +90,12 @@ def output_values(workload: Workload) -> ComponentNumbers:
     return {part: workload.rows * count for part, count in values.items()}
 
 
+def whole_output_values(workload: Workload) -> int:
+    """Numbers in the transformer's output, for all rows: a latent image each, packed."""
+    patch = whole_number(workload.transformer, "patch_size") ** 2
+    return workload.rows * workload.image_tokens * patch * out_channels_of(workload.transformer)
+
+
 # --- models ---
 
 _ONE = {
@@ -156,7 +162,7 @@ FLUX = Family(
     # FluxPipeline packs 2 x 2 latent pixels into a token itself: the transformer's patch_size is 1.
     sizes=Sizes(text_tokens=512, latents_per_token=2, sample_size=128),
     guidance_setting="true_cfg_scale",
-    formulas=Formulas(macs, output_values),
+    formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
         _preset("flux-dev", 256),
         _preset("flux-dev-1024", 1024),

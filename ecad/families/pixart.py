@@ -76,6 +76,13 @@ def output_values(workload: Workload) -> ComponentNumbers:
     return {(_BLOCKS, component.name): values for component in _COMPONENTS}
 
 
+def whole_output_values(workload: Workload) -> int:
+    """Numbers in the transformer's output, for all rows: a latent image each."""
+    return (
+        workload.rows * workload.latent_height * workload.latent_width * out_channels_of(workload.transformer)
+    )
+
+
 def _has_size_conditions(config: Mapping[str, Any]) -> bool:
     """As in diffusers: by default only the 1024-pixel model (sample_size 128) has them."""
     value = config.get("use_additional_conditions")
@@ -139,7 +146,7 @@ PIXART = Family(
         ),
     ),
     sizes=Sizes(text_tokens=120),  # of PixArtAlphaPipeline
-    formulas=Formulas(macs, output_values),
+    formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
         _preset("pixart-alpha", 256, "PixArt-alpha/PixArt-XL-2-256x256"),
         _preset("pixart-alpha-512", 512, "PixArt-alpha/PixArt-XL-2-512x512"),

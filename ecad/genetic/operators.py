@@ -11,6 +11,7 @@ from pymoo.core.crossover import Crossover
 from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
+from pymoo.core.repair import Repair
 from pymoo.util.misc import crossover_mask
 
 from ecad.schedule import GeneLayout
@@ -117,6 +118,19 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         return flips
 
 
+class Unread(Repair):  # type: ignore[misc]
+    """Genes that are not read are 0, so that equal schedules have equal genomes."""
+
+    def __init__(self, layout: GeneLayout) -> None:
+        super().__init__()
+        self._switch = layout.switch
+
+    def _do(self, problem: Any, genomes: np.ndarray, **kwargs: Any) -> np.ndarray:
+        """`genomes` has shape (children, genes); so has the result."""
+        repaired: np.ndarray = genomes & genomes[:, self._switch]
+        return repaired
+
+
 class UnseenOnly(DuplicateElimination):  # type: ignore[misc]
     """Drops genomes that were asked for before, ever, or that occur twice in the offspring."""
 
@@ -158,6 +172,7 @@ class Variation:
         return NSGA2(
             crossover=self.crossover(),
             mutation=self.mutation(),
+            repair=Unread(self.layout),
             eliminate_duplicates=unseen,
             **settings,
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
-from ecad.schedule import Schedule, ScheduleShape, heuristic, to_genome
+from ecad.schedule import Schedule, ScheduleShape, from_genome, genome_length, heuristic, to_genome
 
 # In the order in which they enter a small population; "all" and "mask:0" are the ends of every front.
 SEED_HEURISTICS = ("all", "mask:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
@@ -64,7 +64,8 @@ def initial_genomes(
             parent = parents[int(rng.integers(len(parents)))]
             genome = parent ^ (rng.random(parent.shape) < mutation_rate)
         else:
-            genome = rng.random(len(to_genome(Schedule.all_recompute(shape)))) < rng.uniform(0.1, 0.6)
+            genome = rng.random(genome_length(shape)) < rng.uniform(0.1, 0.6)
+        genome = to_genome(from_genome(genome, shape))  # what is not read is 0
         if genome.tobytes() not in seen:
             seen.add(genome.tobytes())
             genomes.append(genome)

@@ -12,6 +12,7 @@ import numpy as np
 from ecad.errors import ConfigError, ScheduleError
 from ecad.measuring.least_squares import relative_fit
 from ecad.schedule import Schedule, ScheduleShape, heuristic, step_mask
+from ecad.schedule.liveness import WHOLE_OUTPUT
 
 Part = tuple[str, str]  # block list, component
 
@@ -20,12 +21,12 @@ Part = tuple[str, str]  # block list, component
 class LatencyTable:
     """Seconds per image = constant + the sum over components of executions x seconds per execution.
 
-    All blocks of a list are equal, so one number per (block list, component) is enough. The constant holds all
-    that no schedule saves: norms and gates, embedders, the VAE. It fits one number of steps, one resolution and
-    one batch size. `error_mean` and `error_max` are the mean and the largest relative error (absolute values)
-    of predicting each measured schedule by a fit to all the others (leave-one-out).
-    The largest is usually that of an extreme such as "step 0 only", which the others only extrapolate to: it is
-    pessimistic for the mixtures that a search proposes.
+    All blocks of a list are equal, so one number per (block list, component) is enough. One more is for what a run of
+    the transformer takes beside its components (`WHOLE_OUTPUT`): norms, gates, embedders. The constant holds all that
+    no schedule saves: the VAE, the scheduler. It fits one number of steps, one resolution and one batch size.
+    `error_mean` and `error_max` are the mean and the largest relative error (absolute values) of predicting each
+    measured schedule by a fit to all the others (leave-one-out). The largest is usually that of an extreme such as
+    "step 0 only", which the others only extrapolate to: it is pessimistic for the mixtures that a search proposes.
     """
 
     constant_s: float
@@ -43,9 +44,9 @@ class LatencyTable:
             raise ConfigError(f"latencies must be positive numbers of seconds, not {list(seconds)}")
         if len({schedule.shape for schedule in schedules}) != 1:
             raise ScheduleError("a latency table needs schedules of one shape (steps and blocks)")
-        parts = list(schedules[0].recompute_counts())
-        # (schedules, 1 + components): the constant's column of ones, then the executions per image.
-        design = np.array([[1.0, *schedule.recompute_counts().values()] for schedule in schedules])
+        parts = list(_executions(schedules[0]))
+        # (schedules, 2 + components): the constant's column of ones, then the executions per image.
+        design = np.array([[1.0, *_executions(schedule).values()] for schedule in schedules])
         measured = np.array(seconds, dtype=np.float64)
         if len(schedules) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
             raise ScheduleError(
@@ -62,7 +63,7 @@ class LatencyTable:
 
     def predict(self, schedule: Schedule) -> float:
         """Seconds per image."""
-        counts = schedule.recompute_counts()
+        counts = _executions(schedule)
         if set(counts) != set(self.seconds_per_execution):
             raise ScheduleError(f"the latency table is not for a schedule of family {schedule.family!r}")
         return self.constant_s + sum(
@@ -87,6 +88,8 @@ class LatencyTable:
             for name, value in content["seconds_per_execution"].items():
                 block_list, _, component = str(name).partition("/")
                 per_execution[block_list, component] = float(value)
+            # A table of before there was such a number counts that time in its constant.
+            per_execution.setdefault(WHOLE_OUTPUT, 0.0)
             error = content["error"]
             table = cls(
                 float(content["constant_s"]), per_execution, float(error["mean"]), float(error["max"])
@@ -97,6 +100,15 @@ class LatencyTable:
         if not all(math.isfinite(value) and value >= 0.0 for value in values) or not any(values[:-2]):
             raise ConfigError("not a latency table: its numbers must be finite, none negative, not all zero")
         return table
+
+
+def _executions(schedule: Schedule) -> dict[Part, int]:
+    """How often each component, and the transformer as a whole, runs for an image."""
+    return {**schedule.recompute_counts(), WHOLE_OUTPUT: schedule.transformer_runs}
+
+
+def _every_second(shape: ScheduleShape) -> str:
+    return ",".join(map(str, range(0, shape.steps, 2)))
 
 
 def calibration_schedules(shape: ScheduleShape, rng: np.random.Generator) -> list[Schedule]:
@@ -115,6 +127,7 @@ def calibration_schedules(shape: ScheduleShape, rng: np.random.Generator) -> lis
             arrays = shape.filled(False)
             arrays[block_list.name][:, :, index] = True
             schedules.append(Schedule(shape.family, arrays, name=f"{block_list.name}/{component}"))
+    schedules += [heuristic(f"output:{steps}", shape) for steps in ("0", _every_second(shape))]
     schedules += [
         heuristic(f"random:{share}:{int(rng.integers(2**31))}", shape) for share in (0.25, 0.5, 0.75)
     ]

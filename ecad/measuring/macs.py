@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from ecad.errors import ConfigError, ModelError, ScheduleError
 from ecad.families import get_family
-from ecad.families.family import ComponentNumbers, CountedWorkload, StepMacs, Workload
+from ecad.families.family import ComponentNumbers, CountedWorkload, Formulas, StepMacs, Workload
 from ecad.schedule import Schedule, effective, stored_after_step
+from ecad.schedule.liveness import WHOLE_OUTPUT
 
 Work = Workload | CountedWorkload
 
@@ -34,7 +35,8 @@ def component_macs(workload: Work, convention: str = "true") -> ComponentNumbers
 
 
 def constant_macs(workload: Work, convention: str = "true") -> int:
-    """MACs of one step that no schedule saves: embedders, modulation, output projection; for all rows."""
+    """MACs of one step outside of components (embedders, modulation, output projection), for all rows: saved only with
+    the whole output."""
     return _count(workload, convention)[1]
 
 
@@ -44,7 +46,9 @@ def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") 
     components, constant = _count(workload, convention)
     counted = effective(schedule) if convention == "true" else schedule
     counts = counted.recompute_counts()
-    return schedule.steps * constant + sum(count * components[part] for part, count in counts.items())
+    return schedule.transformer_runs * constant + sum(
+        count * components[part] for part, count in counts.items()
+    )
 
 
 def dead_macs(schedule: Schedule, workload: Work) -> int:
@@ -75,10 +79,14 @@ def component_output_values(workload: Work) -> ComponentNumbers:
     """(block list, component) -> numbers in the output of one execution, for all rows of one image."""
     if isinstance(workload, CountedWorkload):
         return workload.output_values
-    formulas = get_family(workload.family).formulas
-    if formulas is None:
-        raise _no_formulas(workload)
-    return formulas.output_values(workload)
+    return _formulas(workload).output_values(workload)
+
+
+def whole_output_values(workload: Work) -> int:
+    """Numbers in the transformer's own output, for all rows of one image."""
+    if isinstance(workload, CountedWorkload):
+        return workload.whole_output_values
+    return _formulas(workload).whole_output_values(workload)
 
 
 def stored_bytes(
@@ -90,7 +98,7 @@ def stored_bytes(
     enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image.
     """
     _check_fit(schedule, workload)
-    values = component_output_values(workload)
+    values = {**component_output_values(workload), WHOLE_OUTPUT: whole_output_values(workload)}
     held = stored_after_step(schedule, first_step)
     total = sum((blocks * values[part] for part, blocks in held.items()), np.zeros(schedule.steps, np.int64))
     return total * bytes_per_value
@@ -103,10 +111,14 @@ def _count(workload: Work, convention: str) -> StepMacs:
         if convention != "true":
             raise _no_formulas(workload)
         return StepMacs(workload.component_macs, workload.constant_macs)
+    return _formulas(workload).macs(workload, convention == "paper")
+
+
+def _formulas(workload: Workload) -> Formulas:
     formulas = get_family(workload.family).formulas
     if formulas is None:
         raise _no_formulas(workload)
-    return formulas.macs(workload, convention == "paper")
+    return formulas
 
 
 def _no_formulas(workload: Work) -> ModelError:

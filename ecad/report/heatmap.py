@@ -99,6 +99,9 @@ class Legend:
 def schedule_panels(schedule: Schedule) -> Columns:
     """One panel per block list and component, side by side where they fit: rows are steps, columns are blocks."""
     panels = []
+    if schedule.reuses_output:
+        runs = schedule.recompute_output[:, None]
+        panels.append(Heatmap(f"whole output: {_percent(runs.mean())}", runs, np.array([True])))
     for block_list in schedule.spec.block_lists:
         array, present = schedule.recompute[block_list.name], schedule.shape.present[block_list.name]
         # With a single list of blocks its name only takes room.

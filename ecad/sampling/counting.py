@@ -43,7 +43,7 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
     flops: Counter[tuple[str, str]] = Counter()
     values: Counter[tuple[str, str]] = Counter()
     blocks: Counter[tuple[str, str]] = Counter()
-    total = 0
+    total = whole = 0
 
     with ExitStack() as stack:
         counter: FlopCounterMode = flop_counter()
@@ -70,10 +70,11 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
         def begin(*_: Any) -> None:
             counter.__enter__()
 
-        def end(*_: Any) -> None:
-            nonlocal total
+        def end(_module: Any, _args: Any, output: Any) -> None:
+            nonlocal total, whole
             counter.__exit__(None, None, None)
             total += counter.get_total_flops()
+            whole += _numbers_in(output)
 
         stack.callback(transformer.register_forward_pre_hook(begin).remove)
         stack.callback(transformer.register_forward_hook(end).remove)
@@ -91,6 +92,7 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
         component_macs={part: round(flops[part] / blocks[part] / 2) for part in blocks},
         constant_macs=round((total - sum(flops.values())) / 2),
         output_values={part: round(values[part] / blocks[part]) for part in blocks},
+        whole_output_values=whole,
     )
 
 

@@ -14,14 +14,16 @@ from ecad.schedule.shape import ScheduleShape
 
 
 def genome_length(shape: ScheduleShape) -> int:
-    """Number of free genes: (steps - 1) times the number of components in all blocks."""
-    return (shape.steps - 1) * sum(int(present.sum()) for present in shape.present.values())
+    """Number of free genes: (steps - 1) times the number of components in all blocks, and one for the whole output."""
+    return (shape.steps - 1) * (1 + sum(int(present.sum()) for present in shape.present.values()))
 
 
 def to_genome(schedule: Schedule) -> BoolArray:
-    """The free genes of a schedule, shape (genome_length,): block list by block list, step-major."""
+    """The free genes of a schedule, shape (genome_length,): block list by block list, step-major; last the whole
+    output's, one a step."""
     present = schedule.shape.present
-    return np.concatenate([array[1:, present[name]].ravel() for name, array in schedule.recompute.items()])
+    parts = [array[1:, present[name]].ravel() for name, array in schedule.recompute.items()]
+    return np.concatenate([*parts, schedule.recompute_output[1:]])
 
 
 def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Schedule:
@@ -37,21 +39,24 @@ def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Sche
         stop = start + (shape.steps - 1) * int(present.sum())
         arrays[name][1:, present] = genome[start:stop].reshape(shape.steps - 1, -1)
         start = stop
-    return Schedule(shape.family, arrays, name=name)
+    output = np.concatenate([[True], genome[start:]])
+    return Schedule(shape.family, arrays, name=name, recompute_output=output)
 
 
 @dataclass(frozen=True)
 class GeneLayout:
     """What the genes mean to operators that know no schedule; all arrays have shape (genome_length,).
 
-    `groups` numbers the pairs of step and component (all blocks of a list that have it) from 0. `steps` is the gene's
-    step, from 1. `next_step` is the index of the gene of the same block and component one step later, and -1 in
-    the last step.
+    `groups` numbers the pairs of step and component (all blocks of a list that have it; the whole output is one more)
+    from 0. `steps` is the gene's step, from 1. `next_step` is the index of the gene of the same block and component
+    one step later, and -1 in the last step. `switch` is the index of the gene of the whole output in the same step:
+    where that is 0, no other gene of the step is read.
     """
 
     groups: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     next_step: npt.NDArray[np.int64]
+    switch: npt.NDArray[np.int64]
 
 
 def gene_layout(shape: ScheduleShape) -> GeneLayout:
@@ -72,7 +77,11 @@ def gene_layout(shape: ScheduleShape) -> GeneLayout:
         next_step.append(later.ravel())
         first_group += (count - 1) * components
         first_gene += genes.size
-    return GeneLayout(np.concatenate(groups), np.concatenate(steps), np.concatenate(next_step))
+    groups.append(first_group + np.arange(shape.steps - 1))
+    steps.append(np.arange(1, shape.steps))
+    next_step.append(np.append(first_gene + np.arange(1, shape.steps - 1), -1)[: shape.steps - 1])
+    step_of = np.concatenate(steps)
+    return GeneLayout(np.concatenate(groups), step_of, np.concatenate(next_step), first_gene + step_of - 1)
 
 
 def genome_to_hex(genome: BoolArray) -> str:

@@ -13,7 +13,8 @@ from ecad.schedule.shape import ScheduleShape
 HEURISTIC_HELP = (
     "all | fora:N (everything every N steps) | attn:N (attention every N steps, the rest always) | "
     "tgate:GATE (cross-attention until step GATE, then reused) | random:P[:SEED] (each entry recomputed with "
-    "probability P) | mask:0,6,8,... (everything at the listed steps only)"
+    "probability P) | mask:0,6,8,... (everything at the listed steps only) | output:0,6,8,... (the same, and in "
+    "between nothing of the transformer runs)"
 )
 
 _ATTENTION_KINDS = ("self_attention", "cross_attention", "joint_attention")
@@ -85,6 +86,11 @@ def _mask(argument: str, text: str, shape: ScheduleShape) -> Schedule:
     return step_mask(shape, steps, name=text)
 
 
+def _output(argument: str, text: str, shape: ScheduleShape) -> Schedule:
+    mask = _mask(argument, text, shape)
+    return mask.replace(recompute_output=next(iter(mask.recompute.values())).any(axis=(1, 2)))
+
+
 def _by_kind(
     shape: ScheduleShape, text: str, kinds: tuple[str, ...], recompute_at: Callable[[int], bool]
 ) -> Schedule:
@@ -119,4 +125,5 @@ _GENERATORS: dict[str, Callable[[str, str, ScheduleShape], Schedule]] = {
     "attn": _attention,
     "random": _random,
     "mask": _mask,
+    "output": _output,
 }

@@ -17,19 +17,25 @@ from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
 
+WHOLE_OUTPUT = ("transformer", "output")  # beside (block list, component): the transformer's own output
+
 
 @dataclass(frozen=True)
 class ExecutionPlan:
     """What happens at every step of a call; each mapping is block list -> bool array (steps, blocks, components).
 
     `runs`: the component is computed. `reads`: somebody reads its output, new or stored. `keeps`: the newest
-    output is stored after the step, because a later step reads it. Steps before `first_step` are all False.
+    output is stored after the step, because a later step reads it. `runs_output` and `keeps_output`, shape (steps,),
+    say the same of the transformer's whole output, which the scheduler reads in every step. Steps before `first_step`
+    are all False.
     """
 
     first_step: int
     runs: Mapping[str, BoolArray]
     reads: Mapping[str, BoolArray]
     keeps: Mapping[str, BoolArray]
+    runs_output: BoolArray
+    keeps_output: BoolArray
 
 
 def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
@@ -39,6 +45,11 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
             f"first step {first_step} is outside this schedule's steps 0 to {schedule.steps - 1}"
         )
     shape = schedule.shape
+    runs_output = schedule.recompute_output.copy()
+    runs_output[:first_step] = False
+    runs_output[first_step] = True
+    keeps_output = np.zeros_like(runs_output)
+    keeps_output[first_step:-1] = ~runs_output[first_step + 1 :]
     runs, reads, keeps = shape.filled(False), shape.filled(False), shape.filled(False)
     for block_list in schedule.spec.block_lists:
         name = block_list.name
@@ -49,7 +60,7 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
         for index in reversed(range(len(block_list.components))):
             consumer = block_list.components[index].feeds
             if consumer is None:
-                reads[name][first_step:, :, index] = present[:, index]
+                reads[name][:, :, index] = runs_output[:, None] & present[:, index]
             else:
                 reads[name][:, :, index] = runs[name][:, :, block_list.component_names.index(consumer)]
             read_later = np.zeros(
@@ -60,7 +71,7 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
                 is_needed = reads[name][step, :, index] | read_later
                 runs[name][step, :, index] = flagged[step, :, index] & is_needed
                 read_later = is_needed & ~flagged[step, :, index]
-    return ExecutionPlan(first_step, runs, reads, keeps)
+    return ExecutionPlan(first_step, runs, reads, keeps, runs_output, keeps_output)
 
 
 def effective(schedule: Schedule) -> Schedule:
@@ -78,12 +89,15 @@ def stored_after_step(
 ) -> dict[tuple[str, str], npt.NDArray[np.int64]]:
     """(block list, component) -> number of blocks whose output is stored after each step, shape (steps,).
 
-    With the size of an output it gives the bytes that a schedule keeps; per context where a pipeline calls the
-    transformer several times a step. After the last step nothing is stored.
+    The transformer's whole output has the key `WHOLE_OUTPUT`, and counts 0 or 1. With the size of an output it gives
+    the bytes that a schedule keeps; per context where a pipeline calls the transformer several times a step. After the
+    last step nothing is stored.
     """
-    keeps = plan_execution(schedule, first_step).keeps
-    return {
+    plan = plan_execution(schedule, first_step)
+    keeps = plan.keeps
+    stored = {
         (block_list.name, component): keeps[block_list.name][:, :, index].sum(axis=1, dtype=np.int64)
         for block_list in schedule.spec.block_lists
         for index, component in enumerate(block_list.component_names)
     }
+    return {**stored, WHOLE_OUTPUT: plan.keeps_output.astype(np.int64)}

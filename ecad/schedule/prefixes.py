@@ -54,7 +54,8 @@ def _rows(schedule: Schedule) -> list[bytes]:
     """What is computed and what is read in each step, to be compared."""
     plan = plan_execution(schedule)
     return [
-        b"".join(
+        plan.runs_output[step].tobytes()
+        + b"".join(
             flags[name][step].tobytes() for flags in (plan.runs, plan.reads) for name in schedule.recompute
         )
         for step in range(schedule.steps)

@@ -23,9 +23,11 @@ class Schedule:
 
     `recompute[block_list]` is a read-only bool array of shape (steps, blocks, components): True recomputes,
     False reuses the newest stored output. Step 0 always recomputes; input that says otherwise is read as
-    recompute. Where a block does not have a component (`ScheduleShape.present`) there is no bit: False. `model` is
-    what it was learnt on (name, height, width, ...), `provenance` where it came from; both are plain data that do not
-    take part in equality.
+    recompute. Where a block does not have a component (`ScheduleShape.present`) there is no bit: False.
+    `recompute_output`, a read-only bool array of shape (steps,), says the same of the transformer's whole output: where
+    it is False nothing of the transformer runs, its last output is returned, and no other bit of that step is read:
+    they are False. By default (None) the transformer runs in every step. `model` is what it was learnt on (name,
+    height, width, ...), `provenance` where it came from; both are plain data that do not take part in equality.
     """
 
     family: str
@@ -33,6 +35,7 @@ class Schedule:
     name: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    recompute_output: BoolArray = None  # type: ignore[assignment]  # an array in every schedule
 
     def __post_init__(self) -> None:
         spec = get_family(self.family)
@@ -59,12 +62,26 @@ class Schedule:
         steps, blocks = next(iter(arrays.values())).shape[0], {name: a.shape[1] for name, a in arrays.items()}
         # The shape's own limits (number of steps and blocks) hold for every schedule.
         object.__setattr__(self, "_shape", ScheduleShape(self.family, steps, blocks))
+        output = self._checked_output(self.recompute_output, steps)
+        object.__setattr__(self, "recompute_output", output)
         for name, array in arrays.items():
             array &= self.shape.present[name]  # what a block does not have is not recomputed
+            array[~output] = False
             array.flags.writeable = False
         object.__setattr__(self, "recompute", MappingProxyType(arrays))
         object.__setattr__(self, "model", MappingProxyType(dict(self.model)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+
+    @staticmethod
+    def _checked_output(given: BoolArray | None, steps: int) -> BoolArray:
+        output = np.ones(steps, dtype=np.bool_) if given is None else np.array(given, dtype=np.bool_)
+        if output.shape != (steps,):
+            raise ScheduleError(
+                f"the whole output: expected an array ({steps} steps,), got the shape {output.shape}"
+            )
+        output[0] = True
+        output.flags.writeable = False
+        return output
 
     @property
     def spec(self) -> Family:
@@ -86,7 +103,10 @@ class Schedule:
     def with_step(
         self, step: int, value: bool, block_list: str | None = None, component: str | None = None
     ) -> Schedule:
-        """A new schedule with one step set to `value`, in all block lists and components or only the named."""
+        """A new schedule with one step set to `value`, in all block lists and components or only the named.
+
+        What is to be recomputed needs the transformer: in that step it runs.
+        """
         if not 0 <= step < self.steps:
             raise ScheduleError(f"step {step} is outside this schedule's steps 0 to {self.steps - 1}")
         names = self.spec.block_list_names if block_list is None else (block_list,)
@@ -101,7 +121,9 @@ class Schedule:
                     hits += 1
         if not hits:
             raise ScheduleError(f"no component {component!r} in {list(names)}")
-        return self.replace(recompute=arrays)
+        output = self.recompute_output.copy()
+        output[step] |= value
+        return self.replace(recompute=arrays, recompute_output=output)
 
     def replace(self, **changes: Any) -> Schedule:
         """A new schedule with some attributes changed."""
@@ -111,6 +133,7 @@ class Schedule:
             "name": self.name,
             "model": self.model,
             "provenance": self.provenance,
+            "recompute_output": self.recompute_output,
         }
         return Schedule(**{**values, **changes})
 
@@ -125,10 +148,26 @@ class Schedule:
         if steps == self.steps:
             return self
         origin = {"steps": self.steps, "digest": self.digest()}
+        arrays = {name: resample_steps(array, steps) for name, array in self.recompute.items()}
+        # Rounded on its own, the whole output could be reused where a component is to be recomputed: that one wins.
+        output = resample_steps(self.recompute_output.reshape(-1, 1, 1), steps).ravel()
+        for array in arrays.values():
+            output |= array.any(axis=(1, 2))
         return self.replace(
-            recompute={name: resample_steps(array, steps) for name, array in self.recompute.items()},
+            recompute=arrays,
+            recompute_output=output,
             provenance={**self.provenance, "resampled_from": origin},
         )
+
+    @property
+    def reuses_output(self) -> bool:
+        """Whether there are steps in which nothing of the transformer runs."""
+        return not bool(self.recompute_output.all())
+
+    @property
+    def transformer_runs(self) -> int:
+        """Number of steps in which the transformer runs, be it that all components are reused."""
+        return int(self.recompute_output.sum())
 
     def recompute_fraction(self) -> float:
         """Share of all (step, block, component) entries that recompute."""
@@ -149,13 +188,17 @@ class Schedule:
         for name, array in self.recompute.items():
             content.update(f"|{name}:{array.shape}|".encode())
             content.update(np.packbits(array).tobytes())
+        if self.reuses_output:
+            content.update(b"|whole output|" + np.packbits(self.recompute_output).tobytes())
         return content.hexdigest()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
             return NotImplemented
-        return self.shape == other.shape and all(
-            np.array_equal(array, other.recompute[name]) for name, array in self.recompute.items()
+        return (
+            self.shape == other.shape
+            and np.array_equal(self.recompute_output, other.recompute_output)
+            and all(np.array_equal(array, other.recompute[name]) for name, array in self.recompute.items())
         )
 
     def __hash__(self) -> int:
@@ -163,7 +206,7 @@ class Schedule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         arrays, model, provenance = dict(self.recompute), dict(self.model), dict(self.provenance)
-        return Schedule, (self.family, arrays, self.name, model, provenance)
+        return Schedule, (self.family, arrays, self.name, model, provenance, self.recompute_output)
 
     def __repr__(self) -> str:
         title = f"{self.name!r}, " if self.name else ""

@@ -13,6 +13,7 @@ from ecad.prompts import PromptSet
 from ecad.sampling.subject import numerics_of
 from ecad.search.settings import ResolvedSearchSettings
 from ecad.storage import RunFolder, first_difference
+from ecad.storage.run_folder import RUN_FORMAT
 
 
 def check_folder(
@@ -57,6 +58,12 @@ def check_folder(
                 f"run folder {folder.path} has results but no evaluations: its evaluations.jsonl is lost"
             )
         return content
+    if known["ecad_run"] != RUN_FORMAT:
+        raise RunError(
+            f"the search in {folder.path} was started by an older ecad (run format {known['ecad_run']}, now "
+            f"{RUN_FORMAT}), whose candidates this one would not ask for: it can be looked at and exported from, but "
+            "to search on use the ecad version that wrote it or start a new run"
+        )
     if extend and isinstance(known.get("settings"), dict):
         known["settings"] = {**known["settings"], "generations": settings.generations}
     for part in {**content, "asynchronous": None}:

@@ -27,7 +27,11 @@ from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
 from ecad.storage.log import EvaluationLog, read_evaluations
 
-RUN_FORMAT = 1
+RUN_FORMAT = 2
+READABLE_FORMATS = (
+    1,
+    RUN_FORMAT,
+)  # what is found in them is the same, but the search went other ways in format 1
 
 
 class RunFolder(LockedFolder[EvaluationLog]):
@@ -75,10 +79,10 @@ class RunFolder(LockedFolder[EvaluationLog]):
         except OSError as error:
             raise RunError(f"cannot read {path}: {error.strerror}") from None
         version = content.get("ecad_run") if isinstance(content, dict) else None
-        if version != RUN_FORMAT:
+        if version not in READABLE_FORMATS:
             raise RunError(
-                f"{self.path} was written in run format {version!r}, this version of ecad reads {RUN_FORMAT}: "
-                "use the ecad version that wrote it or start a new run"
+                f"{self.path} was written in run format {version!r}, this version of ecad reads {RUN_FORMAT} and "
+                "older: use the ecad version that wrote it or start a new run"
             )
         return dict(content)
 

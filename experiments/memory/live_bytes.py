@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ecad.schedule import ExecutionPlan, Schedule
+from ecad.schedule import ExecutionPlan, Schedule, plan_execution
 
 
 class LiveBytes(TorchDispatchMode):
@@ -106,7 +107,7 @@ def keep_everything() -> Iterator[None]:
         for name in runs:
             runs[name][first_step] = True
         everything = schedule.shape.filled(True)
-        return ExecutionPlan(first_step, runs, everything, everything)
+        return replace(plan_execution(schedule, first_step), runs=runs, reads=everything, keeps=everything)
 
     with patch("ecad.caching.state.plan_execution", plan):
         yield

@@ -69,6 +69,11 @@ class Case:
     def random_schedule(self, seed: int, probability: float = 0.5) -> Schedule:
         return self.heuristic(f"random:{probability}:{seed}")
 
+    def mixed_schedule(self, seed: int) -> Schedule:
+        """A random one in which the whole output is reused in some steps."""
+        runs = np.random.default_rng(seed).permutation(STEPS) < STEPS // 2
+        return self.random_schedule(seed).replace(recompute_output=runs)
+
     def components(self) -> Iterator[tuple[str, int, int, torch.nn.Module, str]]:
         """(block list, block, component, block module, attribute) of everything that can be cached."""
         for block_list in self.shape.spec.block_lists:
@@ -112,7 +117,17 @@ class Case:
         """
         stored: dict[Any, Any] = {}
         calls: dict[Any, int] = {}
-        replaced = []
+        transformer = self.pipe.transformer
+
+        def whole(*args: Any, _original: Any = transformer.forward, **kwargs: Any) -> Any:
+            step = self.step()
+            number = calls[step] = calls.get(step, 0) + 1
+            if schedule.recompute_output[step] or number not in stored:
+                stored[number] = _original(*args, **kwargs)
+            return stored[number]
+
+        transformer.forward = whole
+        replaced = [transformer]
         for name, index, component, block, attribute in self.components():
             module = getattr(block, attribute)
 

@@ -9,7 +9,7 @@ from contracts.search_algorithm import SHAPE, SearchAlgorithmContract, objective
 from ecad.errors import ScheduleError
 from ecad.genetic import GeneticSearch, initial_genomes
 from ecad.genetic.base import SearchAlgorithm
-from ecad.genetic.operators import MultiPointCrossover, ScheduleMutation, Variation
+from ecad.genetic.operators import MultiPointCrossover, ScheduleMutation, Unread, Variation
 from ecad.genetic.steady_state import SteadyStateSearch
 from ecad.schedule import (
     GeneLayout,
@@ -76,21 +76,25 @@ def test_tell_wants_the_objectives_of_the_last_ask() -> None:
 def test_crossover_swaps_between_two_and_four_points() -> None:
     shape = ScheduleShape("pixart", 11, {"transformer_blocks": 2})
     crossover = MultiPointCrossover(2, 4, prob=1.0, layout=gene_layout(shape))
-    parents = np.stack([np.zeros((400, 60), dtype=bool), np.ones((400, 60), dtype=bool)])
+    parents = np.stack([np.zeros((400, 70), dtype=bool), np.ones((400, 70), dtype=bool)])
     children = crossover._do(None, parents, random_state=np.random.default_rng(0))
-    changes = (np.diff(children[0].astype(int), axis=1) != 0).sum(axis=1)
-    assert set(changes.tolist()) == {2, 3, 4}
     assert np.array_equal(children[0], ~children[1])
-    by_step = children[0].reshape(400, 10, 6)
-    whole_steps = (by_step == by_step[:, :, :1]).all(axis=(1, 2))
+    # Ten steps of six components, then the whole outputs of ten steps.
+    steps, outputs = children[0][:, :60].reshape(400, 10, 6), children[0][:, 60:, None]
+    whole_steps = (steps == outputs).all(axis=(1, 2))
     assert 0.4 < whole_steps.mean() < 0.6
+    for those, genes in ((whole_steps, children[0][:, :60]), (~whole_steps, children[0])):
+        changes = (np.diff(genes[those].astype(int), axis=1) != 0).sum(axis=1)
+        assert set(changes.tolist()) == {2, 3, 4}
 
 
 def line_layout(steps: int, width: int = 1) -> GeneLayout:
     """One component in `width` blocks: each step is one group."""
     numbers = np.repeat(np.arange(steps), width)
     later = np.arange(steps * width) + width
-    return GeneLayout(numbers, numbers + 1, np.where(later < steps * width, later, -1))
+    return GeneLayout(
+        numbers, numbers + 1, np.where(later < steps * width, later, -1), np.arange(steps * width)
+    )
 
 
 def children_of(genomes: np.ndarray, layout: GeneLayout, rate: float = 0.04, seed: int = 0) -> np.ndarray:
@@ -150,19 +154,32 @@ def test_a_shift_moves_a_step_by_one() -> None:
 def test_a_flip_of_groups_takes_a_component_or_a_whole_step() -> None:
     shape = ScheduleShape("pixart", 10, {"transformer_blocks": 3})
     genomes = np.stack([to_genome(heuristic("mask:0,3,6", shape))] * 400)
-    changed = (children_of(genomes, gene_layout(shape), rate=0.0) ^ genomes).reshape(400, 9, 3, 3)
+    children = children_of(genomes, gene_layout(shape), rate=0.0)
+    changed = (children ^ genomes)[:, : 9 * 9].reshape(400, 9, 3, 3)
     sizes = changed.sum(axis=(1, 2, 3))
     one_step = changed.any(axis=(2, 3)).sum(axis=1) == 1
     assert (one_step & (sizes == 9)).sum() > 30  # all components of one step
     assert (one_step & (sizes == 3)).sum() > 30  # one component of one step
+    skipped = ~children[:, 9 * 9 :]  # steps in which nothing runs
+    assert 10 < skipped.any(axis=1).sum() < 200
 
 
 def test_layout_of_genes() -> None:
     shape = ScheduleShape("pixart", 3, {"transformer_blocks": 2})
     layout = gene_layout(shape)
-    assert layout.groups.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
-    assert layout.steps.tolist() == [1] * 6 + [2] * 6
-    assert layout.next_step.tolist() == [6, 7, 8, 9, 10, 11] + [-1] * 6
+    assert layout.groups.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5, 6, 7]
+    assert layout.steps.tolist() == [1] * 6 + [2] * 6 + [1, 2]
+    assert layout.next_step.tolist() == [6, 7, 8, 9, 10, 11] + [-1] * 6 + [13, -1]
+    assert layout.switch.tolist() == [12] * 6 + [13] * 6 + [12, 13]
+
+
+def test_what_is_not_read_is_repaired_away() -> None:
+    shape = ScheduleShape("pixart", 3, {"transformer_blocks": 1})
+    genomes = np.ones((1, 8), dtype=bool)
+    genomes[0, 6] = False  # the whole output of step 1
+    repaired = Unread(gene_layout(shape))._do(None, genomes)
+    assert repaired.astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 0, 1]]
+    assert np.array_equal(repaired[0], to_genome(from_genome(genomes[0], shape)))
 
 
 def test_initial_population() -> None:
@@ -181,5 +198,5 @@ def test_initial_population() -> None:
 
 def test_too_large_a_population_is_refused() -> None:
     shape = ScheduleShape("pixart", 2, {"transformer_blocks": 1})
-    with pytest.raises(ScheduleError, match="fewer than 9 different schedules"):
-        initial_genomes(shape, 9, np.random.default_rng(0), 0.1)
+    with pytest.raises(ScheduleError, match="fewer than 10 different schedules"):
+        initial_genomes(shape, 10, np.random.default_rng(0), 0.1)

@@ -37,6 +37,18 @@ class TestLatencyTable:
         # Steps 0, 3, 6, 9 of four blocks: 16 executions of each component.
         assert table.predict(unseen) == pytest.approx(0.5 + 16 * 0.006, rel=1e-9)
 
+    def test_what_a_run_of_the_transformer_takes_beside_its_components(self) -> None:
+        schedules = calibration()
+        seconds = [
+            seconds_of(item, 0.5, (0.003, 0.001, 0.002)) + 0.01 * item.transformer_runs for item in schedules
+        ]
+        table = LatencyTable.fit(schedules, seconds)
+        assert table.constant_s == pytest.approx(0.5, rel=1e-9)
+        assert table.seconds_per_execution["transformer", "output"] == pytest.approx(0.01, rel=1e-9)
+        assert table.predict(heuristic("output:0,5", SHAPE)) == pytest.approx(
+            0.5 + 2 * 0.01 + 8 * 0.006, rel=1e-9
+        )
+
     def test_a_component_that_costs_nothing(self) -> None:
         schedules = calibration()
         noise = np.random.default_rng(1).normal(1.0, 0.01, len(schedules))
@@ -61,30 +73,42 @@ class TestLatencyTable:
     def test_leave_one_out_error_tells_the_noise(self) -> None:
         rng = np.random.default_rng(5)
         schedules = [*calibration(), *(heuristic(f"random:0.5:{seed}", SHAPE) for seed in range(30))]
-        exact = [seconds_of(item, 0.05, (0.01, 0.004, 0.02)) for item in schedules]
+        exact = [
+            seconds_of(item, 0.05, (0.01, 0.004, 0.02)) + 0.05 * item.transformer_runs for item in schedules
+        ]
         noisy = [value * float(rng.normal(1.0, 0.05)) for value in exact]
         table = LatencyTable.fit(schedules, noisy)
         # Where no unknown is at zero, leaving out row i misses by residual_i / (1 - H_ii), H the projection onto
         # the columns: the PRESS residuals of linear regression, without fitting again.
-        design = np.array([[1.0, *item.recompute_counts().values()] for item in schedules])
+        design = np.array(
+            [[1.0, *item.recompute_counts().values(), item.transformer_runs] for item in schedules]
+        )
         rows = design / np.array(noisy)[:, None]
         projection = rows @ np.linalg.pinv(rows)
         residuals = projection @ np.ones(len(noisy)) - 1.0
         errors = np.abs(residuals / (1.0 - np.diag(projection)))
         assert table.error_mean == pytest.approx(errors.mean(), rel=1e-6)
         assert table.error_max == pytest.approx(errors.max(), rel=1e-6)
-        # Only this schedule tells the constant apart: without it, it is extrapolated.
-        assert schedules[int(errors.argmax())].name == "mask:0"
+        # Hardly another schedule tells the constant apart: without it, it is extrapolated.
+        assert schedules[int(errors.argmax())].name == "output:0"
         # The mean absolute value of a normal deviate is 0.8 of its standard deviation.
         assert 0.025 < table.error_mean < 0.06
         unseen = heuristic("attn:4", SHAPE)
-        truth = seconds_of(unseen, 0.05, (0.01, 0.004, 0.02))
+        truth = seconds_of(unseen, 0.05, (0.01, 0.004, 0.02)) + 0.05 * 10
         assert table.predict(unseen) == pytest.approx(truth, rel=0.1)
 
     def test_plain_data_round_trip(self) -> None:
         schedules = calibration()
         table = LatencyTable.fit(schedules, [seconds_of(item, 0.5, (0.3, 0.1, 0.2)) for item in schedules])
         assert LatencyTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+
+    def test_a_table_of_before_there_was_a_whole_output(self) -> None:
+        schedules = calibration()
+        table = LatencyTable.fit(schedules, [seconds_of(item, 0.5, (0.3, 0.1, 0.2)) for item in schedules])
+        content = table.to_dict()
+        del content["seconds_per_execution"]["transformer/output"]
+        for item in schedules:
+            assert LatencyTable.from_dict(content).predict(item) == pytest.approx(table.predict(item))
 
     @pytest.mark.parametrize(
         "changes",

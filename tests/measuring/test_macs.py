@@ -250,6 +250,9 @@ class TestSchedules:
         schedule = Schedule("pixart", {BLOCKS: recompute})
         assert schedule_macs(schedule, tiny) == 3 * constant + 2 * (72 + 64 + 128) + 72
         assert uncached_macs(3, tiny) == 3 * (constant + 2 * (72 + 64 + 128))
+        # Where the whole output is reused nothing at all is computed.
+        skipping = schedule.replace(recompute_output=np.array([1, 0, 1], dtype=np.bool_))
+        assert schedule_macs(skipping, tiny) == 2 * constant + 2 * (72 + 64 + 128) + 72
         gated = replace(tiny, transformer={**tiny.transformer, "activation_fn": "geglu"})
         assert component_macs(gated)[BLOCKS, "ff"] == 128 + 64
 

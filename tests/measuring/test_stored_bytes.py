@@ -37,6 +37,15 @@ def test_by_hand() -> None:
     assert stored_bytes(schedule, workload("pixart-alpha"), 2, first_step=2).tolist() == [0, 0, held[0], 0]
 
 
+def test_the_whole_output_by_hand() -> None:
+    """Two rows of 8 x 32 x 32 numbers in PixArt (noise and variance), 256 tokens of 64 in FLUX."""
+    for name, numbers in (("pixart-alpha", 2 * 8 * 32 * 32), ("flux-dev", 256 * 64)):
+        always = only_step_0(name, 4)
+        schedule = always.replace(recompute_output=np.array([1, 0, 0, 1], dtype=np.bool_))
+        held = stored_bytes(schedule, workload(name), 2) - stored_bytes(always, workload(name), 2)
+        assert held.tolist() == [2 * numbers] * 2 + [0, 0]
+
+
 def test_what_only_feeds_is_not_held_when_nobody_reads_it() -> None:
     outputs = 19 * (768 + 256 + 512) + 38 * 768  # proj_out alone of the single-stream blocks
     held = stored_bytes(only_step_0("flux-dev", 3), workload("flux-dev"), 2)

@@ -23,6 +23,7 @@ from ecad.schedule import (
     Schedule,
     ScheduleShape,
     from_genome,
+    gene_layout,
     genome_length,
     group_by_prefix,
     plan_execution,
@@ -38,15 +39,10 @@ def family_tree(shape: ScheduleShape, count: int, seed: int) -> list[Schedule]:
     rng = np.random.default_rng(seed)
     genomes = [rng.random(genome_length(shape)) < 0.5]
     while len(genomes) < count:
-        # Flips in late steps only; genes are ordered by block list, then by step.
-        arrays = from_genome(genomes[int(rng.integers(len(genomes)))], shape).recompute
+        # Flips in late steps only.
+        parent = genomes[int(rng.integers(len(genomes)))]
         first = int(rng.integers(1, shape.steps))
-        parts = []
-        for array in arrays.values():
-            flips = rng.random(array.shape) < 0.5
-            flips[:first] = False
-            parts.append((array ^ flips)[1:].ravel())
-        genomes.append(np.concatenate(parts))
+        genomes.append(parent ^ ((rng.random(len(parent)) < 0.5) & (gene_layout(shape).steps >= first)))
     schedules = [from_genome(genome, shape) for genome in genomes]
     [order] = group_by_prefix(schedules, count)
     return [schedules[index] for index in order]

@@ -17,6 +17,7 @@ from ecad.schedule import (
     plan_execution,
     stored_after_step,
 )
+from ecad.schedule.liveness import WHOLE_OUTPUT
 
 SINGLE = "single_transformer_blocks"
 SHAPE = ScheduleShape("flux", 7, {"transformer_blocks": 2, SINGLE: 2})
@@ -74,7 +75,9 @@ def test_by_hand(flagged: list[str], runs: list[str], keeps: list[str]) -> None:
     assert list(counts) == [
         *(("transformer_blocks", name) for name in ("attn", "ff", "ff_context")),
         *((SINGLE, name) for name in ("attn", "proj_mlp", "proj_out")),
+        WHOLE_OUTPUT,
     ]
+    assert counts[WHOLE_OUTPUT].tolist() == [0] * 7
     for name, expected in zip(("attn", "proj_mlp", "proj_out"), keeps, strict=True):
         assert counts[SINGLE, name].tolist() == [2 * (letter == "x") for letter in expected]
 
@@ -88,6 +91,33 @@ def test_a_call_that_starts_in_the_middle() -> None:
     for wrong in (-1, 7):
         with pytest.raises(ScheduleError, match=f"first step {wrong} is outside .* 0 to 6"):
             plan_execution(heuristic("all", SHAPE), wrong)
+
+
+def test_the_whole_output_by_hand() -> None:
+    """Steps 0, 2 and 5 run; what they leave is read until the next one, through the steps in which nothing runs."""
+    every = single_stream("xxxxxxx", "xxxxxxx", "x....xx")
+    schedule = every.replace(recompute_output=np.array([1, 0, 1, 0, 0, 1, 0], dtype=bool))
+    assert drawn(schedule.recompute[SINGLE]) == ["x.x..x.", "x.x..x.", "x....x."]
+    plan = plan_execution(schedule)
+    assert plan.runs_output.tolist() == [True, False, True, False, False, True, False]
+    assert plan.keeps_output.tolist() == [True, False, True, True, False, True, False]
+    # At step 2 proj_out is reused, and so nobody reads the others.
+    assert drawn(plan.runs[SINGLE]) == ["x....x.", "x....x.", "x....x."]
+    assert drawn(plan.reads[SINGLE]) == ["x....x.", "x....x.", "x.x..x."]
+    assert drawn(plan.keeps[SINGLE]) == [".......", ".......", "xx....."]
+    assert plan.runs["transformer_blocks"].any(axis=(1, 2)).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert stored_after_step(schedule)[WHOLE_OUTPUT].tolist() == [1, 0, 1, 1, 0, 1, 0]
+    late = plan_execution(schedule, first_step=3)  # nothing is stored yet: it runs
+    assert late.runs_output.tolist() == [False, False, False, True, False, True, False]
+    assert late.keeps_output.tolist() == [False, False, False, True, False, True, False]
 
 
 def simulated(schedule: Schedule, first_step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -21,6 +21,24 @@ def resampled(digits: str, steps: int) -> str:
     return "".join("01"[int(flag)] for flag in resample_steps(old, steps)[:, 0, 0])
 
 
+def test_the_whole_output_goes_with_its_components() -> None:
+    schedule = heuristic("output:0,2,4", SHAPE)
+    assert schedule.resample(3) == heuristic(
+        "output:0,2", ScheduleShape("pixart", 3, {"transformer_blocks": 3})
+    )
+    # Each flag twice: what was reused for one step is reused for two.
+    twice = schedule.resample(12)
+    assert twice.recompute_output.tolist() == [True, True, False, False] * 3
+    assert np.array_equal(twice.recompute_output, twice.recompute["transformer_blocks"][:, 0, 0])
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        mixed = heuristic(f"random:0.3:{seed}", SHAPE).replace(recompute_output=rng.random(6) < 0.5)
+        for steps in (2, 4, 5, 9):
+            counts = mixed.resample(steps).recompute["transformer_blocks"].sum(axis=0)
+            alone = resample_steps(mixed.recompute["transformer_blocks"], steps).sum(axis=0)
+            assert np.array_equal(counts, alone)  # no recomputation is lost
+
+
 @pytest.mark.parametrize(
     ("old", "steps", "new"),
     [

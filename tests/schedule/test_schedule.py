@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,41 @@ def test_with_step_returns_a_new_one() -> None:
         schedule.with_step(1, True, component="mlp")
     with pytest.raises(ScheduleError, match="no block list 'blocks'"):
         schedule.with_step(1, True, block_list="blocks")
+    # To recompute something, the transformer must run in that step.
+    skipping = heuristic("output:0,3", SHAPE)
+    woken = skipping.with_step(2, True, component="ff")
+    assert woken.recompute_output.tolist() == [True, False, True, True, False]
+    assert woken.recompute_counts()["transformer_blocks", "ff"] == 6
+    assert skipping.with_step(3, False).recompute_output.tolist() == [True, False, False, True, False]
+
+
+def test_the_whole_output() -> None:
+    runs = np.array([0, 1, 0, 0, 1], dtype=bool)
+    schedule = heuristic("all", SHAPE).replace(recompute_output=runs)
+    assert schedule.recompute_output.tolist() == [True, True, False, False, True]  # step 0 always runs
+    assert (schedule.reuses_output, schedule.transformer_runs) == (True, 3)
+    assert schedule.recompute["transformer_blocks"].any(axis=(1, 2)).tolist() == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert schedule == heuristic("output:0,1,4", SHAPE)
+    components = heuristic("mask:0,1,4", SHAPE)
+    assert (components.reuses_output, components.transformer_runs) == (False, 5)
+    assert np.array_equal(
+        components.recompute["transformer_blocks"], schedule.recompute["transformer_blocks"]
+    )
+    assert components != schedule
+    assert components.digest() != schedule.digest()
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+    runs[:] = True  # what was given is copied
+    assert schedule.transformer_runs == 3
+    with pytest.raises(ValueError, match="read-only"):
+        schedule.recompute_output[2] = True
+    with pytest.raises(ScheduleError, match=r"whole output.*\(5 steps,\), got the shape \(4,\)"):
+        schedule.replace(recompute_output=np.ones(4, dtype=bool))
 
 
 def test_equality_and_digest_ignore_metadata() -> None:
@@ -92,15 +129,24 @@ def test_wrong_arrays_are_named() -> None:
 
 
 def test_genomes_leave_out_step_0_and_round_trip() -> None:
-    assert genome_length(SHAPE) == 4 * 2 * 3
-    genome = np.arange(24) % 5 == 0
+    assert genome_length(SHAPE) == 4 * 2 * 3 + 4
+    genome = np.append(np.arange(24) % 5 == 0, [True] * 4)
     schedule = from_genome(genome, SHAPE)
     assert np.array_equal(to_genome(schedule), genome)
     # Gene 5 is step 1, block 1, component 2.
     assert schedule.recompute["transformer_blocks"][1, 1, 2]
     assert not schedule.recompute["transformer_blocks"][1, 1, 1]
-    with pytest.raises(ScheduleError, match="24 genes"):
+    with pytest.raises(ScheduleError, match="28 genes"):
         from_genome(genome[:-1], SHAPE)
+    # Gene 25 is the whole output of step 2: without it no other gene of that step is read.
+    genome[25] = False
+    schedule = from_genome(genome, SHAPE)
+    assert schedule.recompute_output.tolist() == [True, True, False, True, True]
+    assert not schedule.recompute["transformer_blocks"][2].any()
+    read = to_genome(schedule)
+    assert not read[6:12].any()
+    assert np.array_equal(np.delete(read, range(6, 12)), np.delete(genome, range(6, 12)))
+    assert from_genome(read, SHAPE) == schedule
 
 
 def test_hexadecimal_genomes() -> None:
@@ -202,10 +248,10 @@ def test_tgate_needs_cross_attention() -> None:
 
 
 def test_genomes_of_two_block_lists() -> None:
-    assert genome_length(FLUX_SHAPE) == 4 * (2 + 3) * 3
+    assert genome_length(FLUX_SHAPE) == 4 * ((2 + 3) * 3 + 1)
     schedule = heuristic("random:0.4:7", FLUX_SHAPE)
     assert from_genome(to_genome(schedule), FLUX_SHAPE) == schedule
-    genome = np.zeros(60, dtype=bool)
+    genome = np.append(np.zeros(60, dtype=bool), [True] * 4)
     genome[24 + 9 + 3 + 2] = True  # after the first list: step 2, block 1, component 2
     array = from_genome(genome, FLUX_SHAPE).recompute["single_transformer_blocks"]
     assert np.argwhere(array[1:]).tolist() == [[1, 1, 2]]

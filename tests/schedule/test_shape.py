@@ -63,16 +63,17 @@ def test_equal_schedules_are_equal_whatever_stood_in_the_holes(shape: ScheduleSh
 
 
 def test_genes_are_those_that_exist(shape: ScheduleShape) -> None:
-    assert genome_length(shape) == 2 * 5
+    assert genome_length(shape) == 2 * (5 + 1)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        genome = rng.random(10) < 0.5
+        genome = np.append(rng.random(10) < 0.5, [True, True])
         assert np.array_equal(to_genome(from_genome(genome, shape)), genome)
     layout = gene_layout(shape)
-    assert layout.steps.tolist() == [1] * 5 + [2] * 5
+    assert layout.steps.tolist() == [1] * 5 + [2] * 5 + [1, 2]
     # Blocks 0 and 1 have both components, block 2 only the first: step 1 has the groups 0 and 1, step 2 has 2 and 3.
-    assert layout.groups.tolist() == [0, 1, 0, 1, 0, 2, 3, 2, 3, 2]
-    assert layout.next_step.tolist() == [5, 6, 7, 8, 9] + [-1] * 5
+    assert layout.groups.tolist() == [0, 1, 0, 1, 0, 2, 3, 2, 3, 2, 4, 5]
+    assert layout.next_step.tolist() == [5, 6, 7, 8, 9] + [-1] * 5 + [11, -1]
+    assert layout.switch.tolist() == [10] * 5 + [11] * 5 + [10, 11]
 
 
 def test_nothing_of_it_runs_is_read_or_kept(shape: ScheduleShape) -> None:

@@ -226,6 +226,18 @@ def test_other_settings_in_the_same_folder_are_refused(finished: Path, settings:
     assert reproducible_files(finished) == before
 
 
+def test_a_search_of_an_older_format_is_not_continued(
+    finished: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its candidates came from other genomes; all that was found can still be read."""
+    shutil.copytree(finished, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("ecad_run: 2", "ecad_run: 1"))
+    assert RunFolder.existing(tmp_path / "run").read_config()["ecad_run"] == 1
+    with pytest.raises(RunError, match=r"older ecad \(run format 1, now 2\)"):
+        search(SearchSettings.from_mapping(settings), tmp_path / "run")
+
+
 def test_changed_prompts_in_the_same_file_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a small red cross on a white background\n")

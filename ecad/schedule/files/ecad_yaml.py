@@ -34,6 +34,7 @@ _HEADER = """\
 # ecad cache schedule: 1 recomputes, 0 reuses the newest stored output.
 # One line per step, one digit per block, first block first.
 """
+_OUTPUT = "output"  # the transformer's whole output, beside the block lists
 _ABSENT = "-"  # in the place of a digit where the block does not have the component
 _REQUIRED = ("ecad_schedule", "model", "steps", "recompute")
 _KEYS = ("ecad_schedule", "name", "model", "steps", "provenance", "recompute")
@@ -136,11 +137,13 @@ def _schedule_from(root: Node) -> Schedule:
     spec = FAMILIES[family]
     names = spec.block_list_names
     blocks = model["blocks"].mapping("blocks", required=names, known=names)
-    lists = content["recompute"].mapping("recompute", required=names, known=names)
+    lists = content["recompute"].mapping("recompute", required=names, known=(_OUTPUT, *names))
     arrays = {}
     for block_list in spec.block_lists:
         count = blocks[block_list.name].integer(f"blocks of {block_list.name}", 1, MAX_BLOCKS)
         arrays[block_list.name] = _array_from(lists[block_list.name], block_list, steps, count)
+
+    output = _output_from(lists[_OUTPUT], steps) if _OUTPUT in lists else None
 
     if "provenance" in content:
         content["provenance"].mapping("provenance")
@@ -150,7 +153,19 @@ def _schedule_from(root: Node) -> Schedule:
         name=name,
         model={key: node.value() for key, node in model.items() if key not in _SIGNATURE},
         provenance=content["provenance"].value() if "provenance" in content else {},
+        recompute_output=output,  # type: ignore[arg-type]  # None: in every step
     )
+
+
+def _output_from(node: Node, steps: int) -> BoolArray:
+    """Bool array (steps,): one digit a step."""
+    digits = node.characters(_OUTPUT)
+    wrong = next((digit for digit in digits if digit not in "01"), None)
+    if wrong is not None:
+        raise node.mistake(f"{_OUTPUT}: the digits are 0 or 1, not {wrong!r}")
+    if len(digits) != steps:
+        raise node.mistake(f"{_OUTPUT} has {len(digits)} digits, one per step, but 'steps' is {steps}")
+    return np.array([digit == "1" for digit in digits])
 
 
 def _array_from(node: Node, block_list: BlockList, steps: int, blocks: int) -> BoolArray:
@@ -230,6 +245,12 @@ def dump_schedule(schedule: Schedule) -> str:
     if schedule.provenance:
         head["provenance"] = dict(schedule.provenance)
     lines = [_HEADER + dump_plain(head).rstrip("\n"), "recompute:"]
+    if schedule.reuses_output:
+        digits = "".join("01"[int(runs)] for runs in schedule.recompute_output)
+        lines.append(
+            "  # one digit per step: in a step with 0 nothing of the transformer runs, its last output is returned"
+        )
+        lines.append(f'  {_OUTPUT}: "{digits}"')
     for block_list in schedule.spec.block_lists:
         present = schedule.shape.present[block_list.name]
         lines.append(f"  {block_list.name}:")

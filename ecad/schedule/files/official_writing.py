@@ -41,6 +41,11 @@ def dump_official(schedule: Schedule, metrics: Mapping[str, Any] | None = None) 
         raise ScheduleError(
             f"the official layout has no family {schedule.family!r}, only {sorted(official_layouts())}"
         )
+    if schedule.reuses_output:
+        raise ScheduleError(
+            "the official layout cannot express that the transformer's whole output is reused, as this schedule does "
+            f"in {schedule.steps - schedule.transformer_runs} steps: only reuse by components can be exported"
+        )
     kept = schedule.provenance.get(PROVENANCE_KEY)
     if not isinstance(kept, dict) or kept.get("digest") != schedule.digest():
         kept = None

@@ -35,6 +35,34 @@ def test_round_trip_is_lossless(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["s.yaml"]
 
 
+def test_the_whole_output_is_one_line(tmp_path: Path) -> None:
+    skipping = heuristic("output:0,2", SHAPE)
+    text = dump_schedule(skipping)
+    assert '  output: "101"\n' in text
+    assert "  output:" not in dump_schedule(heuristic("mask:0,2", SHAPE))
+    save_schedule(skipping, tmp_path / "s.yaml")
+    loaded = load_schedule(tmp_path / "s.yaml")
+    assert loaded == skipping != heuristic("mask:0,2", SHAPE)
+    assert loaded.recompute_output.tolist() == [True, False, True]
+    assert dump_schedule(loaded) == text
+    # What is not read is read as 0, and step 0 as 1, as everywhere.
+    assert parse_schedule(text.replace('"0000"', '"1010"').replace('"101"', '"001"'), "s.yaml") == skipping
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('"10"', "line 12: output has 2 digits, one per step, but 'steps' is 3"),
+        ('"1x1"', "output: the digits are 0 or 1, not 'x'"),
+        ("[1, 0, 1]", "output must be text"),
+    ],
+)
+def test_mistakes_in_the_whole_output(line: str, message: str) -> None:
+    text = dump_schedule(heuristic("output:0,2", SHAPE)).replace('"101"', line)
+    with pytest.raises(ScheduleError, match=message):
+        parse_schedule(text, "s.yaml")
+
+
 def test_one_line_per_step_and_component() -> None:
     """A change of one bit is a change of one character in one line."""
     bit = not SCHEDULE.recompute["transformer_blocks"][2, 1, 1]

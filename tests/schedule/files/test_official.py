@@ -34,6 +34,12 @@ FILES = (
 )
 
 
+def test_a_reused_whole_output_cannot_be_exported() -> None:
+    schedule = heuristic("output:0,2", ScheduleShape("pixart", 4, {"transformer_blocks": 28}))
+    with pytest.raises(ScheduleError, match="cannot express.*whole output is reused.*in 2 steps"):
+        dump_official(schedule)
+
+
 def small() -> dict[str, Any]:
     """Two steps of FLUX, one double and two single blocks; in step 0 a flag is false."""
     first = {
