@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-
-_numbers = count()
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Gives the name of a file beside `path` to write; at the end, and only without an error, it becomes `path`.
 
-    The name is this process's own, so several may write the same file: one of them wins as a whole. `durable` waits
-    until the content is on the disk, so that the file is whole after a crash of the machine, too.
+    The name is nobody else's, so several processes and machines may write the same file: one wins as a whole.
+    `durable` waits until the content is on the disk, so that the file is whole after a crash of the machine, too.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         if durable:

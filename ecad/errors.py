@@ -5,7 +5,7 @@ The class says what the caller should do.
 
 from __future__ import annotations
 
-_MOST_CHARACTERS = 160  # of a foreign error's text in one of our lines
+_MOST_CHARACTERS = 160  # of a foreign error's text in a line of a log
 
 
 class EcadError(Exception):
@@ -46,14 +46,22 @@ def one_line(text: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; the name of its class if it says nothing. Shortened unless it is one of ours."""
+    """What an error says first; the name of its class if it says nothing."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
-    return lines[0] if isinstance(error, EcadError) else one_line(lines[0])[:_MOST_CHARACTERS]
+    return lines[0] if isinstance(error, EcadError) else one_line(lines[0])
 
 
 def describe(error: BaseException) -> str:
-    """The error's class and what it says first: the same text wherever it was raised."""
+    """The error's class and what it says first, shortened unless it is ours: the same text wherever it was raised."""
     said = first_line(error)
-    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
+    if said == type(error).__name__:
+        return said
+    return f"{type(error).__name__}: {said if isinstance(error, EcadError) else said[:_MOST_CHARACTERS]}"
+
+
+def all_lines(error: BaseException) -> str:
+    """The error's class and all that it says, in one line: where the first line of the message says too little."""
+    said = one_line(error)
+    return f"{type(error).__name__}: {said[:_MOST_CHARACTERS]}" if said else type(error).__name__

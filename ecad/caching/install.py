@@ -74,7 +74,7 @@ class AppliedSchedule:
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Go on in the middle of a call, as if this schedule had been applied from its first step.
 
-        The caller restores what is not ours: latents, scheduler, generators (`ecad.sampling.Denoising`).
+        The caller restores what is not ours: latents, scheduler, generators (`ecad.sampling.denoising.Denoising`).
         """
         self._state.restore(snapshot)
 

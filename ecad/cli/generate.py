@@ -63,12 +63,14 @@ def generate(
     subject.model.free_text_encoders()
     images: dict[str, Images] = {}
 
-    def uncached() -> None:
-        images["uncached"] = sampler.sample(conditioning, [Job(0, seed)])
+    def uncached() -> float:
+        images["uncached"], seconds = sampler.sample_timed(conditioning, [Job(0, seed)])
+        return seconds
 
-    def cached() -> None:
+    def cached() -> float:
         with applied(pipe, chosen):
-            images["cached"] = sampler.sample(conditioning, [Job(0, seed)])
+            images["cached"], seconds = sampler.sample_timed(conditioning, [Job(0, seed)])
+        return seconds
 
     times = measure_interleaved({"uncached": uncached, "cached": cached}, repeats=repeats, warmup=1, images=1)
     plain_s, cached_s = times["uncached"].median_s, times["cached"].median_s

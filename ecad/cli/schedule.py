@@ -10,15 +10,6 @@ from typing import Any
 import typer
 
 from ecad.errors import ConfigError, EcadError
-from ecad.measuring.schedule_costs import (
-    COST_KEYS,
-    brief,
-    costs_of,
-    load_or_make,
-    refuse_misfit,
-    shape_of,
-    signature_of,
-)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -34,6 +25,7 @@ def new(
     """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,..."""
     import ecad
     from ecad.families import find_model
+    from ecad.measuring.schedule_costs import shape_of, signature_of
     from ecad.schedule import heuristic, save_schedule
 
     _refuse_existing(out, force)
@@ -55,6 +47,7 @@ def show(
     """Draw a schedule in the terminal: a heatmap of steps and blocks for each component."""
     from rich.console import Console
 
+    from ecad.measuring.schedule_costs import brief, costs_of, load_or_make
     from ecad.report.heatmap import Legend, schedule_panels, schedule_summary
 
     loaded = load_or_make(schedule, model, steps)
@@ -73,6 +66,8 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check a schedule file and state its cost."""
+    from ecad.measuring.schedule_costs import COST_KEYS, costs_of, load_or_make
+
     try:
         loaded = load_or_make(schedule, model, None)
         costs, notes = costs_of(loaded, model)
@@ -114,6 +109,7 @@ def import_(
     Its name, settings and measurements are kept as provenance. ecad.apply takes the JSON file as it is, too.
     """
     from ecad.families import find_model
+    from ecad.measuring.schedule_costs import refuse_misfit, signature_of
     from ecad.schedule import load_schedule, save_schedule
 
     _refuse_existing(out, force)
@@ -137,6 +133,7 @@ def export(
     An imported schedule gives the file that it was imported from; another one has its MACs in the paper's
     convention as its metrics.
     """
+    from ecad.measuring.schedule_costs import costs_of
     from ecad.schedule import load_schedule, save_official
 
     _refuse_existing(out, force)

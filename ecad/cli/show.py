@@ -28,10 +28,10 @@ def show(
     content = folder.read_report()
     if as_json and as_markdown:
         raise ConfigError("--json and --markdown are two forms of the same tables: give one of them")
+    report = SearchReport.from_json(content, str(run / "report.json"))
     if as_json:
         print(json.dumps(content, indent=1))
         return
-    report = SearchReport.from_json(content, str(run / "report.json"))
     if as_markdown:
         print(report_markdown(report), end="")
         return

@@ -73,6 +73,12 @@ class BlockList:
                     f"{self.name}: {component.name!r} must come before the component it feeds "
                     f"({component.feeds!r}), in {list(names)}"
                 )
+            consumer = None if component.feeds is None else self.components[names.index(component.feeds)]
+            if consumer is not None and not set(consumer.missing_in) <= set(component.missing_in):
+                raise ModelError(
+                    f"{self.name}: {component.name!r} feeds {consumer.name!r}, and so must be missing in every block "
+                    f"in which that is: {list(consumer.missing_in)}"
+                )
         if self.path and self.path.split(".").count("*") != 1:
             raise ModelError(f"{self.name}: the path {self.path!r} must have one * for a block's number")
 

@@ -70,6 +70,8 @@ def shared_numbers(preset: Preset, config: Mapping[str, Any]) -> int:
 def _agrees(preset: Preset, evidence: Evidence) -> bool:
     if not evidence.transformer and evidence.blocks is None:
         return True
+    if not preset.transformer and preset.source is not None:
+        return True  # nothing is known about it
     try:
         numbers = preset.transformer or read_transformer_config(minis_dir() / preset.name)
     except EcadError:  # an ecad without its minis

@@ -15,9 +15,8 @@ def register(family: Family) -> None:
     """Make a family known, with its presets. ModelError if its name, or one of its classes or models, is taken."""
     taken = [name for name in (family.name,) if name in FAMILIES]
     taken += [name for name in family.transformer_classes if name in known_transformers()]
-    taken += [
-        name for preset in family.presets for name in (preset.name, *preset.aliases) if find_preset(name)
-    ]
+    names = [name for preset in family.presets for name in (preset.name, *preset.aliases)]
+    taken += [name for index, name in enumerate(names) if find_preset(name) or name in names[:index]]
     if taken:
         raise ModelError(f"cannot register the family {family.name!r}: {taken[0]!r} is known already")
     strangers = [preset.name for preset in family.presets if preset.family != family.name]

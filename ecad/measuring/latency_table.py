@@ -103,8 +103,10 @@ class LatencyTable:
 
 
 def _executions(schedule: Schedule) -> dict[Part, int]:
-    """How often each component, and the transformer as a whole, runs for an image."""
-    return {**schedule.recompute_counts(), WHOLE_OUTPUT: schedule.transformer_runs}
+    """How often each component that a block has, and the transformer as a whole, runs for an image."""
+    exists = Schedule.all_recompute(schedule.shape).recompute_counts()
+    counts = {part: count for part, count in schedule.recompute_counts().items() if exists[part]}
+    return {**counts, WHOLE_OUTPUT: schedule.transformer_runs}
 
 
 def _every_second(shape: ScheduleShape) -> str:

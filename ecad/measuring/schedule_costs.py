@@ -92,11 +92,12 @@ def costs_of(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | No
             raise
         return None, [f"no MACs, the file's model {name!r} is not known here: give --model ({error})"]
     refuse_misfit(schedule, source)
-    if source.family is not None and source.family.formulas is None:
-        return None, [f"no MACs, family {source.family.name!r} has no formulas: ecad evaluate counts them"]
     note = transfer_note(schedule, source.name)
     if note is not None:
         notes.append(note)
+    if source.family is not None and source.family.formulas is None:
+        notes.append(f"no MACs, family {source.family.name!r} has no formulas: ecad evaluate counts them")
+        return None, notes
     # The sizes are those of the model that the schedule was made for: another model keeps its own.
     is_same = made_for in (None, source.name)
     height, width = (_pixels(schedule, key) if is_same else None for key in ("height", "width"))

@@ -108,6 +108,8 @@ def schedule_panels(schedule: Schedule) -> Columns:
         prefix = f"{block_list.name} " if len(schedule.spec.block_lists) > 1 else ""
         for index, component in enumerate(block_list.component_names):
             recompute, is_there = array[:, :, index], present[:, index]
+            if not is_there.any():
+                continue
             title = f"{prefix}{component}: {_percent(recompute[:, is_there].mean())}"
             panels.append(Heatmap(title, recompute, is_there))
     return Columns(panels, padding=(0, 0))

@@ -91,7 +91,12 @@ class AnyPipelineSampler:
             "height": settings.height,
             "width": settings.width,
         }
-        optional: dict[str, Any] = {"max_sequence_length": settings.max_sequence_length}
+        optional: dict[str, Any] = {
+            "max_sequence_length": settings.max_sequence_length,
+            # Prompts and sizes as they are asked for, as in the samplers of our own.
+            "use_resolution_binning": False,
+            "clean_caption": False,
+        }
         if settings.true_cfg_scale > 1.0:
             wanted["true_cfg_scale"] = settings.true_cfg_scale
             optional["negative_prompt"] = ""

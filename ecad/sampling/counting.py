@@ -36,7 +36,8 @@ def flop_counter() -> FlopCounterMode:
 def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> CountedWorkload:
     """What one step of one image costs: `run` makes one through the pipeline and is stopped after its first step.
 
-    A component's numbers are means over the blocks that have it. Half of torch's FLOPs are MACs.
+    The count is that of the prompt in `run`: a pipeline that does not pad texts works less on a shorter one. A
+    component's numbers are means over the blocks that have it. Half of torch's FLOPs are MACs.
     """
     transformer = pipe.transformer
     modules = component_modules(transformer, family)
@@ -67,12 +68,15 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
             names = family.block_list(block_list).component_names
             watch((block_list, names[component]), module)
 
+        counting = ExitStack()  # of one forward; closed with the others should that fail
+        stack.callback(counting.close)
+
         def begin(*_: Any) -> None:
-            counter.__enter__()
+            counting.enter_context(counter)
 
         def end(_module: Any, _args: Any, output: Any) -> None:
             nonlocal total, whole
-            counter.__exit__(None, None, None)
+            counting.close()
             total += counter.get_total_flops()
             whole += _numbers_in(output)
 
@@ -85,13 +89,15 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
             pass
         else:
             raise ModelError(f"cannot count the work of a {type(pipe).__name__}: it took no step")
+    # What no block of the model has costs nothing.
+    parts = [(each.name, component) for each in family.block_lists for component in each.component_names]
     # Several passes of a step run every component several times: all of them are one execution here.
     return CountedWorkload(
         family=family.name,
         transformer=MappingProxyType(dict(transformer.config)),
-        component_macs={part: round(flops[part] / blocks[part] / 2) for part in blocks},
+        component_macs={part: round(flops[part] / max(blocks[part], 1) / 2) for part in parts},
         constant_macs=round((total - sum(flops.values())) / 2),
-        output_values={part: round(values[part] / blocks[part]) for part in blocks},
+        output_values={part: round(values[part] / max(blocks[part], 1)) for part in parts},
         whole_output_values=whole,
     )
 
@@ -131,11 +137,15 @@ def _stopped_after_a_step(scheduler: Any) -> Iterator[None]:
     def stop(*_: Any, **__: Any) -> None:
         raise _FirstStepDone
 
+    own = scheduler.__dict__.get("step")  # another tool's
     scheduler.step = stop  # on the object, where it hides the class's
     try:
         yield
     finally:
-        del scheduler.step
+        if own is None:
+            del scheduler.step
+        else:
+            scheduler.step = own
 
 
 def _numbers_in(output: Any) -> int:

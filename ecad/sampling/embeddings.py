@@ -98,7 +98,8 @@ class EmbeddingCache:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path(key)) as temporary:
+            # What a crash of the machine leaves half is found by its hash.
+            with replacing(self.path(key), durable=False) as temporary:
                 save_file(plain, temporary, metadata={"key": key, "sha256": _content_hash(plain)})
         except (OSError, SafetensorError) as error:
             _log.warning("prompt embeddings could not be cached in %s: %s", self.folder, error)

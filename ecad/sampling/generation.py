@@ -64,9 +64,11 @@ def settings_for(source: ModelSource, overrides: Overrides | None = None) -> Gen
     family, config = source.architecture()
     template = source.template
     if template is None:
-        size = native_size(source)
+        given = overrides or Overrides()
+        # Only for a side that nobody gives: not every model says for which size it was made.
+        height, width = (side or native_size(source) for side in (given.height, given.width))
         tokens = family.sizes.text_tokens
-        base = GenerationSettings(DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, size, size, tokens)
+        base = GenerationSettings(DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, height, width, tokens)
     else:
         height, width = template.height, template.width
         # A FLUX transformer is made for all sizes (it has no sample_size): then the template's holds.

@@ -24,7 +24,7 @@ def make_sampler(model: LoadedModel, settings: GenerationSettings) -> Sampler:
     """The sampler of the model's pipeline. ConfigError for a setting that the family does not have."""
     if settings.true_cfg_scale != 1.0 and model.family.guidance_setting != "true_cfg_scale":
         raise ConfigError(
-            f"true_cfg_scale is a setting of FLUX: {model.source.name} is of family {model.family.name!r}, whose "
-            "guidance is guidance_scale"
+            f"true_cfg_scale is a setting of FLUX and its like: {model.source.name} is of family "
+            f"{model.family.name!r}, whose guidance is {model.family.guidance_setting}"
         )
     return _SAMPLERS.get(type(model.pipe).__name__, AnyPipelineSampler)(model, settings)

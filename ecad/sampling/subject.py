@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ecad.devices import choose_device
 from ecad.families import ModelSource, find_model
@@ -18,11 +19,10 @@ from ecad.schedule.shape import ScheduleShape
 
 @dataclass(frozen=True)
 class Subject:
-    """A loaded model with the settings that images are made with. `workload` is what one step of an image costs."""
+    """A loaded model with the settings that images are made with."""
 
     model: LoadedModel
     sampler: Sampler
-    workload: Workload | CountedWorkload
 
     @property
     def source(self) -> ModelSource:
@@ -31,6 +31,11 @@ class Subject:
     @property
     def settings(self) -> GenerationSettings:
         return self.sampler.settings
+
+    @cached_property
+    def workload(self) -> Workload | CountedWorkload:
+        """What one step of an image costs. Where torch must count it, the first use makes a step."""
+        return _workload(self.model, self.sampler)
 
     @property
     def shape(self) -> ScheduleShape:
@@ -48,7 +53,10 @@ def prepare_subject(choice: ModelChoice, overrides: Overrides | None = None) -> 
         embedding_cache=choice.embedding_cache,
     )
     sampler = make_sampler(model, settings_for(model.source, overrides))
-    return Subject(model, sampler, _workload(model, sampler))
+    subject = Subject(model, sampler)
+    if model.family.formulas is not None:
+        _ = subject.workload  # a size that cannot be is found here
+    return subject
 
 
 def numerics_of(choice: ModelChoice) -> dict[str, str]:

@@ -81,7 +81,9 @@ def gene_layout(shape: ScheduleShape) -> GeneLayout:
     steps.append(np.arange(1, shape.steps))
     next_step.append(np.append(first_gene + np.arange(1, shape.steps - 1), -1)[: shape.steps - 1])
     step_of = np.concatenate(steps)
-    return GeneLayout(np.concatenate(groups), step_of, np.concatenate(next_step), first_gene + step_of - 1)
+    # Numbered without gaps, also where no block has some component.
+    _, numbers = np.unique(np.concatenate(groups), return_inverse=True)
+    return GeneLayout(numbers, step_of, np.concatenate(next_step), first_gene + step_of - 1)
 
 
 def genome_to_hex(genome: BoolArray) -> str:

@@ -62,7 +62,8 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
             if consumer is None:
                 reads[name][:, :, index] = runs_output[:, None] & present[:, index]
             else:
-                reads[name][:, :, index] = runs[name][:, :, block_list.component_names.index(consumer)]
+                fed = runs[name][:, :, block_list.component_names.index(consumer)]
+                reads[name][:, :, index] = fed & present[:, index]
             read_later = np.zeros(
                 shape.blocks[name], dtype=np.bool_
             )  # is the value before `step` read from it on?

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecad.devices import choose_device
-from ecad.errors import ConfigError, describe
+from ecad.errors import ConfigError, all_lines
 from ecad.scoring.fidelity import FidelityScorer
 from ecad.scoring.needs import given_path, need_package
 
@@ -103,7 +103,7 @@ def _backbone_weights(network: str, option: str | None) -> tuple[Any, str]:
         return torch.load(path, map_location="cpu", weights_only=True), str(path)
     except Exception as error:  # unpickling and zip errors of every kind
         raise ConfigError(
-            f"{path} is not a readable PyTorch checkpoint ({describe(error)}): set "
+            f"{path} is not a readable PyTorch checkpoint ({all_lines(error)}): set "
             f"{LPIPS_VARIABLE} to torchvision's weights of {_BACKBONES[network]}"
         ) from None
 
@@ -115,5 +115,5 @@ def _load_backbone(net: Any, state: Any, origin: str) -> None:
     except (KeyError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f"{origin} does not hold the weights of torchvision's {type(net).__name__} "
-            f"({describe(error)}): set {LPIPS_VARIABLE} to the right file"
+            f"({all_lines(error)}): set {LPIPS_VARIABLE} to the right file"
         ) from None

@@ -9,7 +9,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-from ecad.errors import ConfigError, describe
+from ecad.errors import ConfigError, all_lines
 
 _PACKAGES_REMEDY = "pip install 'ecad[metrics]'"
 
@@ -26,7 +26,7 @@ def need_package(package: str, metric: str) -> None:
         raise ConfigError(f"{metric} needs the package {package}: {_PACKAGES_REMEDY}") from None
     except Exception as error:  # torchvision of another torch raises RuntimeError, a missing library OSError
         raise ConfigError(
-            f"{metric} needs {package}, which cannot be imported here ({describe(error)}): "
+            f"{metric} needs {package}, which cannot be imported here ({all_lines(error)}): "
             "install torch and torchvision versions that belong together"
         ) from None
 
@@ -53,7 +53,7 @@ def hub_file(repository: str, name: str, remedy: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name))
     except Exception as error:  # many, without a common base: offline, gated, unknown, proxy, disk full
-        raise ConfigError(f"cannot get {name} of {repository} ({describe(error)}): {remedy}") from None
+        raise ConfigError(f"cannot get {name} of {repository} ({all_lines(error)}): {remedy}") from None
 
 
 def cached_hub_file(repository: str, name: str) -> Path | None:

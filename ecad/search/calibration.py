@@ -61,10 +61,10 @@ def _measure_table(settings: ResolvedSearchSettings, subject: Subject, prompts: 
     jobs = jobs_for(len(used), 1, 0)
     schedules = calibration_schedules(subject.shape, np.random.default_rng(settings.seed))
 
-    def timed(schedule: Schedule) -> Callable[[], object]:
-        def run() -> object:
+    def timed(schedule: Schedule) -> Callable[[], float]:
+        def run() -> float:
             with applied(sampler.pipe, schedule):
-                return sampler.sample(conditioning, jobs)
+                return sampler.sample_timed(conditioning, jobs)[1]
 
         return run
 

@@ -45,6 +45,12 @@ def test_which_blocks_have_a_component() -> None:
 def test_descriptions_that_cannot_be_right() -> None:
     with pytest.raises(ModelError, match=r"'attn' must come before the component it feeds \('proj'\)"):
         BlockList("blocks", "n", (Component("proj", "projection"), Component("attn", "x", feeds="proj")))
+    feeder = Component("attn", "x", feeds="proj")
+    last_only = Component("proj", "projection", missing_in=(0,))
+    with pytest.raises(
+        ModelError, match=r"'attn' feeds 'proj', and so must be missing in every block.*\[0\]"
+    ):
+        BlockList("blocks", "n", (feeder, last_only))
     with pytest.raises(ModelError, match=r"the path 'a.b' must have one \* for a block's number"):
         BlockList("blocks", "n", (), path="a.b")
     with pytest.raises(ModelError, match="ToyTransformer2DModel or ToyTransformer3DModel must have the key"):
@@ -73,6 +79,16 @@ def test_families_are_registered_and_forgotten() -> None:
         (
             replace(TOY, presets=(replace(PRESETS["flux-dev"], name="x", aliases=()),)),
             "'x' is of another family",
+        ),
+        (
+            replace(
+                TOY,
+                presets=(
+                    replace(PRESETS["flux-dev"], name="x", aliases=("y",), family="toy"),
+                    replace(PRESETS["flux-dev"], name="y", aliases=(), family="toy"),
+                ),
+            ),
+            "'y' is known already",
         ),
     ],
 )

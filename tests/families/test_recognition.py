@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,13 @@ def test_blocks_and_numbers_speak_against_presets() -> None:
     assert names(family="pixart", blocks={"transformer_blocks": 5}) == []
     assert names(family="flux", transformer={"guidance_embeds": False})[:1] == ["flux-schnell"]
     assert names(family="flux", transformer={"guidance_embeds": None, "unheard_of": 1})[0] == "flux-dev"
+
+
+def test_nothing_speaks_against_a_preset_of_which_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = replace(PRESETS["pixart-sigma"], name="unknown", aliases=(), source="a/unknown", transformer={})
+    monkeypatch.setitem(PRESETS, "unknown", unknown)
+    assert "unknown" in names(family="pixart", blocks={"transformer_blocks": 5})
+    assert names(family="pixart", names=["a/unknown"], transformer={"num_layers": 5}) == ["unknown"]
 
 
 def test_the_class_of_another_preset_speaks_against_one() -> None:

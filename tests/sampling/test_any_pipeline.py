@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.flop_counter import FlopCounterMode
 
 import ecad
@@ -139,9 +140,48 @@ def test_torch_counts_what_the_formulas_say(name: str) -> None:
     assert counted.output_values == component_output_values(workload)
     assert counted.constant_macs == constant_macs(workload)
     assert uncached_macs(20, counted) == uncached_macs(20, workload)
-    # Nothing of the counting is left on the pipeline.
-    assert "step" not in vars(subject.model.pipe.scheduler)
-    assert not subject.model.pipe.transformer._forward_hooks
+    assert nothing_is_left(subject.model.pipe)
+
+
+def nothing_is_left(pipe: Any) -> bool:
+    """Of the counting: hooks, the scheduler's step, torch's counter."""
+    hooks = [
+        hooks
+        for module in pipe.transformer.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+    ]
+    return not any(hooks) and "step" not in vars(pipe.scheduler) and not _get_current_dispatch_mode_stack()
+
+
+def test_a_forward_that_fails_ends_the_counting(subject: Subject) -> None:
+    pipe, sampler = subject.model.pipe, subject.sampler
+    conditioning = sampler.encode(PROMPTS[:1], 1)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    failing = pipe.transformer.transformer_blocks[1].ff.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        counted_workload(pipe, FAMILIES["pixart"], lambda: sampler.sample(conditioning, JOBS[:1]))
+    failing.remove()
+    assert nothing_is_left(pipe)
+
+
+def test_the_schedulers_own_step_comes_back(subject: Subject) -> None:
+    pipe, sampler = subject.model.pipe, subject.sampler
+    conditioning = sampler.encode(PROMPTS[:1], 1)
+    pipe.scheduler.step = own = pipe.scheduler.step
+    counted_workload(pipe, FAMILIES["pixart"], lambda: sampler.sample(conditioning, JOBS[:1]))
+    assert pipe.scheduler.__dict__.pop("step") is own
+
+
+def test_prompts_and_sizes_are_as_they_are_asked_for(subject: Subject) -> None:
+    """PixArt's own call would take another size and clean the prompts: here it makes our sampler's images."""
+    ours = subject.sampler
+    expected = ours.sample(ours.encode(PROMPTS, 2), JOBS)
+    subject.model.load_text_encoders()
+    theirs = AnyPipelineSampler(subject.model, subject.settings)
+    assert np.array_equal(theirs.sample(theirs.encode(PROMPTS, 2), JOBS), expected)
 
 
 def test_without_formulas_the_subject_is_counted(

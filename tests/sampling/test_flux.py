@@ -142,6 +142,6 @@ def test_sizes_that_do_not_pack(flux: tuple[Any, Path]) -> None:
 def test_true_guidance_is_a_setting_of_flux(tiny_pipe: Any, tiny_folder: Path) -> None:
     model = LoadedModel(find_model(str(tiny_folder)), get_family("pixart"), tiny_pipe, torch.device("cpu"))
     with pytest.raises(
-        ConfigError, match=r"true_cfg_scale is a setting of FLUX: tiny-pixart .*guidance_scale"
+        ConfigError, match=r"true_cfg_scale is a setting of FLUX and its like: tiny-pixart .*guidance_scale"
     ):
         make_sampler(model, settings(true_cfg_scale=2.0))

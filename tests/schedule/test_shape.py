@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from ecad.errors import ScheduleError
 from ecad.families import BlockList, Component, Family, register, unregister
 from ecad.families.family import CountedWorkload, Sizes
+from ecad.measuring.latency_table import LatencyTable, calibration_schedules
 from ecad.measuring.macs import schedule_macs, stored_bytes, uncached_macs
 from ecad.report.heatmap import schedule_panels, step_fractions
 from ecad.schedule import (
@@ -74,6 +76,19 @@ def test_genes_are_those_that_exist(shape: ScheduleShape) -> None:
     assert layout.groups.tolist() == [0, 1, 0, 1, 0, 2, 3, 2, 3, 2, 4, 5]
     assert layout.next_step.tolist() == [5, 6, 7, 8, 9] + [-1] * 5 + [11, -1]
     assert layout.switch.tolist() == [10] * 5 + [11] * 5 + [10, 11]
+
+
+def test_a_component_that_no_block_has() -> None:
+    """One block, which is the last."""
+    alone = ScheduleShape("holes", 4, {"blocks": 1})
+    assert gene_layout(alone).groups.tolist() == [0, 1, 2, 3, 4, 5]
+    schedules = calibration_schedules(alone, np.random.default_rng(0))
+    seconds = [0.5 + 0.1 * item.recompute_counts()["blocks", "attn"] for item in schedules]
+    table = LatencyTable.fit(schedules, seconds)
+    assert table.predict(heuristic("mask:0,2", alone)) == pytest.approx(0.7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        schedule_panels(heuristic("mask:0,2", alone))
 
 
 def test_nothing_of_it_runs_is_read_or_kept(shape: ScheduleShape) -> None:

@@ -56,7 +56,7 @@ class _Worker:
 
 
 class RayTransport:
-    """Carries units to actors of a Ray that is connected; see `ecad.execution.pool.Transport`.
+    """Carries units to actors of a Ray that is connected; see `ecad.execution.transport.Transport`.
 
     `workers` 0 means one for each place that the cluster's GPUs (or, without `gpus`, its CPUs) have, also as
     nodes join. `cpus` and `gpus` are what each actor asks for.
