@@ -45,6 +45,25 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object, exit_code: int 
     assert ended.value.code == exit_code
 
 
+def test_the_places_that_the_page_names_are_there() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    root = PAGE.parent.parent
+    new = {"ecad/families/sd3.py", "ecad/scoring/sharpness.py", "ecad/cli/steps.py"}
+    paths = set(re.findall(r"\b(?:\w+/)+\w+\.py\b", text)) - new
+    paths = {path for path in paths if "NAME" not in path}
+    assert len(paths) > 8
+    assert not [
+        path for path in paths if not (root / path).is_file() and not (root / "ecad" / path).is_file()
+    ]
+    for path, line in {
+        "ecad/families/registry.py": "for _family in (PIXART, FLUX)",
+        "ecad/scoring/registry.py": "_ALL = (",
+        "ecad/search/history.py": "def variation_of(",
+        "ecad/cli/main.py": "from ecad.cli import ",
+    }.items():
+        assert line in (root / path).read_text(encoding="utf-8")
+
+
 # --- a transformer family ---
 
 
@@ -165,11 +184,13 @@ class TestStepFlip(SearchAlgorithmContract):
     """The search with the page's operator in it."""
 
     def variation(self) -> Variation:
-        from pymoo.core.mutation import Mutation
+        operator = code("ecad/genetic/operators.py").StepFlip
+        method = code("the method of Variation in ecad/genetic/operators.py", StepFlip=operator).mutation
 
-        recipe = code("ecad/genetic/operators.py", Mutation=Mutation, Variation=Variation)
-        made: Variation = recipe.StepVariation(self.layout)
-        return made
+        class StepVariation(Variation):
+            mutation = method
+
+        return StepVariation(self.layout)
 
     def test_it_takes_whole_steps(self) -> None:
         genomes = np.zeros((50, len(self.layout.steps)), dtype=bool)

@@ -12,11 +12,12 @@ import pytest
 import ecad
 
 HEAVY = {"accelerate", "diffusers", "matplotlib", "pymoo", "ray", "torch", "transformers"}
+ARRAYS = {"PIL", "numpy", "yaml"}  # what the command line needs only once it has something to do
 
 
 def loaded_by(statement: str) -> set[str]:
     """The top-level modules in a fresh interpreter after `statement`, with the ecad that is tested here."""
-    code = f"{statement}; import sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    code = f"{statement}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     where = Path(ecad.__file__).resolve().parent.parent
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -27,7 +28,15 @@ def loaded_by(statement: str) -> set[str]:
         env={**os.environ, "PYTHONPATH": str(where)},
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def command(*arguments: str) -> str:
+    """The statements that run `ecad` with these arguments, up to its exit."""
+    return (
+        f"import contextlib, sys; sys.argv = {['ecad', *arguments]!r}; from ecad.cli.main import main\n"
+        "with contextlib.suppress(SystemExit): main()"
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,10 @@ def loaded_by(statement: str) -> set[str]:
         ("import ecad.genetic", HEAVY),
         ("import ecad.storage, ecad.execution, ecad.search.settings", HEAVY | {"rich", "typer"}),
         ("import ecad.search.run", HEAVY | {"rich", "typer"}),
-        ("import ecad.cli.main", HEAVY),
+        ("import ecad.cli.main", HEAVY | ARRAYS),
+        (command("--version"), HEAVY | ARRAYS),
+        (command("--help"), HEAVY | ARRAYS),
+        (command("schedule", "new", "--help"), HEAVY | ARRAYS),
         # What only the extra `search` brings: `ecad evaluate` works without it.
         ("import ecad.evaluate.run", {"matplotlib", "pymoo", "ray", "threadpoolctl"}),
     ],

@@ -25,8 +25,9 @@ class Layer(NamedTuple):
     outside: str = ""
 
 
-# A room is a folder or a module at the top of ecad/; a module inside a folder may have a row of its own. Everybody may
-# also import the standard library, the own room and GROUND. From the ground floor up.
+# A room is a folder or a module at the top of ecad/. It may also import the standard library, itself and GROUND. A part
+# of a room may have a row of its own, which is strict: beside the standard library and itself it may import only what
+# the row lists. From the ground floor up.
 GROUND = "__version__ arrays atomic errors progress resources"
 LAYERS: dict[str, Layer] = {
     "errors": Layer("errors, and how they are told in one line"),
@@ -64,7 +65,7 @@ LAYERS: dict[str, Layer] = {
     "measuring.rows": Layer(""),  # light: every table is made of these
     "genetic": Layer("NSGA-II as ask and tell, operators, seeding, fronts", "schedule", "numpy pymoo"),
     "execution": Layer("where evaluations run; `on_ray/`", "schedule records"),
-    "execution.on_ray": Layer("", "execution records", "ray"),
+    "execution.on_ray": Layer("", "__version__ errors records execution", "ray"),
     "storage": Layer(
         "the run folder, its log, the results folder", "schedule records", "numpy yaml filelock"
     ),
@@ -158,12 +159,12 @@ def offences(source: str, module: str, file: str, package: str) -> Iterator[str]
         yield f"{file}:1: {name!r} has no row in LAYERS"
         return
     _, inside, outside = LAYERS[layer]
-    home = layer.split(".")[0]
+    ground = "" if "." in layer else GROUND
     found = sorted(set(imports_of(ast.parse(source), package)), key=lambda each: (each.line, each.module))
     for target, line in found:
         top, _, rest = target.partition(".")
         if top == "ecad":
-            fine = covers(f"{home} {inside} {GROUND}", rest)
+            fine = covers(f"{layer} {inside} {ground}", rest)
         else:
             fine = top in sys.stdlib_module_names or top in outside.split()
         if not fine:
@@ -289,6 +290,23 @@ def test_contributing_shows_the_table():
         ),
         ("ecad.execution.base", "import ray", "'execution' must not import 'ray'"),
         ("ecad.execution.on_ray.workers", "import ray\nfrom ecad.execution.base import Executor", None),
+        ("ecad.execution.on_ray.workers", "import numpy", "'execution.on_ray' must not import 'numpy'"),
+        (
+            "ecad.scoring.image_reward.package_worker",
+            "import PIL\nfrom ecad.errors import EcadError",
+            "'scoring.image_reward.package_worker' must not import 'ecad.errors'",
+        ),
+        (
+            "ecad.scoring.image_reward.package_worker",
+            "from ecad.scoring.base import Scorer",
+            "'scoring.image_reward.package_worker' must not import 'ecad.scoring.base'",
+        ),
+        (
+            "ecad.measuring.rows",
+            "from ecad.measuring.comparison import compare",
+            "'measuring.rows' must not import 'ecad.measuring.comparison'",
+        ),
+        ("ecad.measuring.rows", "import json\nfrom ecad.measuring.rows import Row", None),
         ("ecad.report.plots", "from ecad.measuring.rows import Row", None),
         (
             "ecad.report.plots",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,9 @@ class SearchAlgorithmContract:
     """Subclasses say how the algorithm is made, and with which variation."""
 
     layout = gene_layout(SHAPE)
+    # By how much 480 questions enlarge the volume of the first 12. NSGA-II reaches 1.176 and the steady state 1.191;
+    # told noise in place of the objectives they reach 1.14.
+    least_gain = 1.15
 
     def variation(self) -> Variation:
         return Variation(self.layout, mutation_rate=0.03)
@@ -41,13 +46,16 @@ class SearchAlgorithmContract:
         initial = initial_genomes(SHAPE, population, np.random.default_rng(seed), 0.02)
         return self.algorithm(initial, self.variation(), seed)
 
-    def asked(self, count: int, seed: int = 0) -> BoolArray:
+    def asked(
+        self, count: int, seed: int = 0, answer: Callable[[BoolArray], Objectives] = objectives
+    ) -> BoolArray:
         """At least `count` genomes that are asked for, every one answered."""
         search = self.made(seed)
         found: list[BoolArray] = []
         while sum(map(len, found)) < count:
             genomes = search.ask()
-            search.tell(genomes, objectives(genomes))
+            assert len(genomes) > 0, f"nothing more is asked after {sum(map(len, found))} genomes"
+            search.tell(genomes, answer(genomes))
             found.append(genomes)
         return np.concatenate(found)
 
@@ -78,7 +86,13 @@ class SearchAlgorithmContract:
 
     def test_the_front_improves(self) -> None:
         genomes = self.asked(480)
-        assert volume(genomes) > 1.03 * volume(genomes[:12])
+        assert volume(genomes) > self.least_gain * volume(genomes[:12])
+
+    def test_the_answers_decide_what_is_asked(self) -> None:
+        """With many genomes chance alone enlarges the front: the newest ones must be better than those after noise."""
+        noise = np.random.default_rng(0)
+        told_noise = self.asked(480, answer=lambda genomes: noise.random((len(genomes), 2)))
+        assert volume(self.asked(480)[-120:]) > volume(told_noise[-120:])
 
     @pytest.mark.parametrize("wrong", [np.nan, np.inf])
     def test_what_fails_has_few_children(self, wrong: float) -> None:

@@ -30,6 +30,13 @@ class TestGeneticSearch(SearchAlgorithmContract):
     def algorithm(self, initial: np.ndarray, variation: Variation, seed: int) -> SearchAlgorithm:
         return GeneticSearch(initial, variation, seed=seed)
 
+    def test_every_generation_is_full(self) -> None:
+        search = self.made(population=12)
+        for _ in range(30):
+            genomes = search.ask()
+            assert len(genomes) == 12
+            search.tell(genomes, objectives(genomes))
+
 
 class TestSteadyStateSearch(SearchAlgorithmContract):
     """One question at a time."""

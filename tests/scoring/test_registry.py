@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from contracts.scorer import ScorerContract
 
 from ecad.errors import ConfigError, ScoreError
-from ecad.scoring import as_quality, check_scores, make_scorer, make_set_scorer, metric_names
+from ecad.scoring import (
+    METRICS,
+    Metric,
+    as_quality,
+    check_scores,
+    make_scorer,
+    make_set_scorer,
+    metric_names,
+)
 from ecad.scoring.weighted import WeightedScorer, parse_weighted
 
 
@@ -53,6 +62,20 @@ class TestWeightedScorer(ScorerContract):
         expected = 2.25 * make_scorer("alignment")(prompts, images)
         np.testing.assert_allclose(scorer(prompts, images), expected, rtol=1e-12)
         assert scorer.name == "0.25*alignment+2*alignment"
+
+
+@pytest.mark.parametrize("record", METRICS.values(), ids=list(METRICS))
+def test_a_record_says_what_its_scorer_says(record: Metric) -> None:
+    assert isinstance(record.makes, str)
+    module, _, name = record.makes.partition(":")
+    scorer = getattr(import_module(module), name)
+    assert scorer.higher_is_better == record.higher_is_better
+    assert hasattr(scorer, {"image": "check", "set": "distance"}[record.judges])
+    if record.variant:  # then its name depends on the variant, and an object must say it
+        for package in record.imports:
+            pytest.importorskip(package)
+        scorer = record.make("cpu")
+    assert scorer.name == record.name
 
 
 IMAGES = np.zeros((3, 8, 8, 3), np.uint8)
