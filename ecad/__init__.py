@@ -19,6 +19,7 @@ from ecad.errors import ConfigError, EcadError, ModelError, RunError, ScheduleEr
 if TYPE_CHECKING:
     from ecad.caching.install import AppliedSchedule, applied, apply, remove
     from ecad.schedule.files import load_schedule
+    from ecad.schedule.heuristics import heuristic
     from ecad.schedule.schedule import Schedule
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _LAZY = {
     "applied": "ecad.caching.install",
     "apply": "ecad.caching.install",
     "remove": "ecad.caching.install",
+    "heuristic": "ecad.schedule.heuristics",
     "load_schedule": "ecad.schedule.files",
     "Schedule": "ecad.schedule.schedule",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "__version__",
     "applied",
     "apply",
+    "heuristic",
     "load_schedule",
     "remove",
 ]

@@ -19,6 +19,7 @@ from tiny_models import tiny_sd3
 import ecad
 from ecad.errors import EcadError
 from ecad.families import register, unregister
+from ecad.genetic.granularity import Levels
 from ecad.genetic.operators import Variation
 from ecad.schedule import dump_schedule, heuristic, load_schedule
 from ecad.scoring import METRICS, Metric, make_scorer, registered
@@ -194,7 +195,8 @@ class TestStepFlip(SearchAlgorithmContract):
 
     def test_it_takes_whole_steps(self) -> None:
         genomes = np.zeros((50, len(self.layout.steps)), dtype=bool)
-        children = self.variation().mutation()._do(None, genomes, random_state=np.random.default_rng(0))
+        mutation = self.variation().mutation(Levels("blocks", seen=(), coarse=0, steps=6))
+        children = mutation._do(None, genomes, random_state=np.random.default_rng(0))
         steps_of = [set(self.layout.steps[child]) for child in children]
         assert {len(steps) for steps in steps_of} == {1}
         assert all(child.sum() == (self.layout.steps == 1).sum() for child in children)

@@ -87,8 +87,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "cli": Layer(
         "one file per command; imports inside it",
-        "__init__ families schedule caching scoring.availability sampling measuring execution storage report search "
-        "evaluate",
+        "__init__ families schedule caching prompts scoring.availability sampling measuring execution storage report "
+        "search evaluate",
         "rich typer",
     ),
     "__init__": Layer("the public names, at their first use", "schedule caching"),

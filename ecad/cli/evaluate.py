@@ -16,7 +16,7 @@ def evaluate(
         None,
         metavar="[SCHEDULES]...",
         help="Schedule files, folders of them, run folders (their fronts), bundled names (pixart-mini/fast), "
-        "heuristics (fora:3), steps:N for fewer steps.",
+        "heuristics (fora:3), steps:N for fewer steps, steps:0,2,6 for some of the noise levels.",
         show_default=False,
     ),
     model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
@@ -46,6 +46,9 @@ def evaluate(
         help="Another text-to-image pipeline, folder or hub id, its settings behind a colon: PATH:steps=1 "
         "(also timesteps=999/499, guidance_scale, height, width, dtype, name, separated by commas). Can be repeated.",
         show_default=False,
+    ),
+    calibration: str | None = typer.Option(
+        None, help="File of ecad calibrate, for smooth:ALPHA. [default: one is made]"
     ),
     samples: int = typer.Option(6, min=0, help="Prompts in the sample grid."),
     steps: int | None = typer.Option(

@@ -8,7 +8,19 @@ import sys
 import typer
 
 import ecad
-from ecad.cli import doctor, evaluate, export, generate, models, plot, schedule, search, show, status
+from ecad.cli import (
+    calibrate,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    models,
+    plot,
+    schedule,
+    search,
+    show,
+    status,
+)
 from ecad.errors import EcadError
 
 app = typer.Typer(
@@ -25,6 +37,7 @@ app.command("show")(show.show)
 app.command("plot")(plot.plot)
 app.command("export")(export.export)
 app.command("generate")(generate.generate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.add_typer(schedule.app, name="schedule", help="Make, show and check schedule files.")

@@ -20,17 +20,21 @@ def new(
     model: str = typer.Option(..., help="Preset name or local pipeline folder."),
     out: Path = typer.Option(..., "--out", "-o", help="File to write."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
+    calibration: Path | None = typer.Option(None, help="File of ecad calibrate, for smooth:ALPHA."),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
-    """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,..."""
+    """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,...,
+    output:0,6,8,..., smooth:ALPHA."""
     import ecad
     from ecad.families import find_model
     from ecad.measuring.schedule_costs import shape_of, signature_of
-    from ecad.schedule import heuristic, save_schedule
+    from ecad.schedule import heuristic, load_calibration, save_schedule
 
     _refuse_existing(out, force)
     source = find_model(model)
-    schedule = heuristic(name, shape_of(source, steps))
+    measured = None if calibration is None else load_calibration(calibration)
+    shape = shape_of(source, measured.shape.steps if measured is not None and steps is None else steps)
+    schedule = heuristic(name, shape, measured)
     provenance = {"heuristic": name, "versions": {"ecad": ecad.__version__}}
     save_schedule(schedule.replace(model=signature_of(source), provenance=provenance), out)
     print(f"{out}: {schedule.shape.describe()}, {schedule.recompute_fraction():.0%} recomputed")

@@ -26,6 +26,7 @@ def search(
     config: Path | None = typer.Option(None, help="YAML file with settings; options given here win."),
     cost: str | None = typer.Option(None, help="What to minimise: macs or latency. [default: macs]"),
     latency_table: str | None = typer.Option(None, help="JSON latency table of an earlier run."),
+    calibration: str | None = typer.Option(None, help="File of ecad calibrate. [default: one is made]"),
     quality: str | None = typer.Option(None, help="What to maximise, e.g. alignment."),
     prompts: str | None = typer.Option(None, help="Prompts to search on: a text file or a bundled set."),
     prompts_limit: int | None = typer.Option(None, help="Use only the first so many prompts."),
@@ -49,6 +50,9 @@ def search(
         None, "--embedding-cache/--no-embedding-cache", help="Keep encoded prompts on disk. [default: yes]"
     ),
     mutation_rate: float | None = typer.Option(None, help="Bit-flip probability per gene. [default: 0.02]"),
+    granularity: str | None = typer.Option(
+        None, help="The finest that schedules differ in: steps, components or blocks. [default: blocks]"
+    ),
     workers: str | None = typer.Option(
         None, help="Evaluate on so many Ray workers, or auto: one per GPU. [default: in this process]"
     ),

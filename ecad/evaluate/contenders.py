@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from ecad.errors import ConfigError, ScheduleError
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
 from ecad.resources import list_schedules
-from ecad.schedule import Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
+from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
+from ecad.schedule.heuristics import CALIBRATED
 from ecad.storage import RunFolder
 
 _STEPS = "steps"  # of `steps:12`
@@ -22,7 +24,8 @@ class Wish:
     """One row that the user asks for, before the model is known.
 
     `name` is short; `long_name` takes its place where two rows would have the same. A heuristic has neither a
-    schedule nor steps yet, a row with another number of steps has no schedule (and is "more steps" if it has more).
+    schedule nor steps yet, a row with another number of steps has no schedule (and is "more steps" if it has more);
+    one at some of the uncached model's noise levels has their step numbers.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Wish:
     kind: Kind
     schedule: Schedule | None = None
     steps: int | None = None
+    levels: tuple[int, ...] | None = None
 
 
 def read_wishes(texts: Sequence[str]) -> list[Wish]:
@@ -43,18 +47,25 @@ def schedule_steps(wishes: Sequence[Wish]) -> int | None:
     return steps.pop() if len(steps) == 1 else None
 
 
-def contenders_for(wishes: Sequence[Wish], shape: ScheduleShape) -> list[Contender]:
+def need_calibration(wishes: Sequence[Wish]) -> bool:
+    """Whether one of them is smooth:ALPHA."""
+    return any(wish.kind is Kind.HEURISTIC and wish.name.partition(":")[0] == CALIBRATED for wish in wishes)
+
+
+def contenders_for(
+    wishes: Sequence[Wish], shape: ScheduleShape, calibration: Calibration | None = None
+) -> list[Contender]:
     """The uncached model, then the wishes in order; each thing once, all names distinct.
 
     `shape` is the model's, at the uncached number of steps, which heuristics get too; a schedule file keeps its own.
     """
     result = [Contender("uncached", Kind.UNCACHED, shape.steps)]
-    seen: set[tuple[int, str | None]] = {(shape.steps, None)}
+    seen: set[tuple[int, str]] = {(shape.steps, str(None))}
     kept: list[tuple[Wish, Contender]] = []
     for wish in wishes:
         schedule, steps = wish.schedule, wish.steps
         if steps is None:
-            schedule = heuristic(wish.name, shape) if schedule is None else schedule
+            schedule = heuristic(wish.name, shape, calibration) if schedule is None else schedule
             steps = schedule.steps
         if schedule is not None and (
             schedule.family != shape.family or dict(schedule.shape.blocks) != dict(shape.blocks)
@@ -63,18 +74,23 @@ def contenders_for(wishes: Sequence[Wish], shape: ScheduleShape) -> list[Contend
                 f"{wish.long_name} does not fit the model: it is for {schedule.shape.describe()}, the model has "
                 f"{shape.describe()}"
             )
-        identity = (steps, None if schedule is None else schedule.digest())
+        levels = wish.levels
+        if levels is not None and levels[-1] >= shape.steps:
+            raise ConfigError(f"{wish.name!r}: the uncached model's steps are 0 to {shape.steps - 1}")
+        if levels == tuple(range(shape.steps)):
+            levels = None
+        identity = (steps, str(levels) if schedule is None else schedule.digest())
         if identity in seen:
             continue
         seen.add(identity)
         kind = wish.kind
         if kind is Kind.FEWER_STEPS and steps >= shape.steps:
             kind = Kind.MORE_STEPS
-        kept.append((wish, Contender(wish.name, kind, steps, schedule)))
+        kept.append((wish, Contender(wish.name, kind, steps, schedule, levels=levels)))
     names = [contender.name for _, contender in kept] + ["uncached"]
     for wish, contender in kept:
         name = contender.name if names.count(contender.name) == 1 else wish.long_name
-        result.append(Contender(name, contender.kind, contender.steps, contender.schedule))
+        result.append(replace(contender, name=name))
     return distinct(result)
 
 
@@ -100,7 +116,9 @@ def _read(text: str) -> Iterator[Wish]:
     elif is_file:
         yield Wish(path.stem, path.as_posix(), Kind.SCHEDULE, load_schedule(path))
     elif text.partition(":")[0] == _STEPS:
-        yield Wish(text, text, Kind.FEWER_STEPS, steps=_step_count(text))
+        levels = _levels(text)
+        count = _step_count(text) if levels is None else len(levels)
+        yield Wish(text, text, Kind.FEWER_STEPS, steps=count, levels=levels)
     elif is_heuristic(text):
         yield Wish(text, text, Kind.HEURISTIC)
     elif (names := _bundled_below(text)) and text not in list_schedules():
@@ -130,6 +148,20 @@ def _read_folder(path: Path) -> Iterator[Wish]:
 def _bundled_below(text: str) -> list[str]:
     """All bundled schedules of a model, for its name."""
     return [name for name in list_schedules() if name.startswith(text.rstrip("/") + "/")]
+
+
+def _levels(text: str) -> tuple[int, ...] | None:
+    """The step numbers of `steps:0,2,6`; None for a number of steps."""
+    parts = text.partition(":")[2].split(",")
+    if len(parts) == 1:
+        return None
+    levels = tuple(int(part) if part.strip().isdecimal() else -1 for part in parts)
+    if levels[0] != 0 or any(one >= other for one, other in pairwise(levels)):
+        raise ConfigError(
+            f"{text!r}: the steps whose noise levels are used must be increasing whole numbers, 0 first, for example "
+            "steps:0,2,6,12"
+        )
+    return levels
 
 
 def _step_count(text: str) -> int:

@@ -17,7 +17,8 @@ class EvaluateSettings:
 
     `schedules` and `baselines` are as the user types them. `seeds` counts images per prompt; the first has the seed
     `first_seed`, far from those of a search. `reference` is for metrics of a whole set: a folder of images or an
-    .npz file. `samples` is the number of prompts in the sample grid.
+    .npz file. `calibration` is a file of `ecad calibrate`, for smooth:ALPHA. `samples` is the number of prompts in
+    the sample grid.
     """
 
     model: str
@@ -39,6 +40,7 @@ class EvaluateSettings:
     dtype: str = "auto"
     device: str = "auto"
     samples: int = 6
+    calibration: str | None = None
 
     def resolved(self) -> ResolvedEvaluateSettings:
         """With the model's recommendations in place of None, as far as they are known without loading it."""

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ecad.errors import ConfigError
-from ecad.evaluate.contenders import contenders_for, distinct, read_wishes, schedule_steps
+from ecad.evaluate.contenders import (
+    Wish,
+    contenders_for,
+    distinct,
+    need_calibration,
+    read_wishes,
+    schedule_steps,
+)
 from ecad.evaluate.settings import ResolvedEvaluateSettings
 from ecad.measuring.environment import environment
 from ecad.measuring.measurements import Contender
@@ -18,7 +25,9 @@ from ecad.prompts import PromptSet, load_prompts
 from ecad.sampling.baseline import load_baseline
 from ecad.sampling.baseline_spec import BaselineSpec, parse_baseline
 from ecad.sampling.generation import GenerationSettings
+from ecad.sampling.recording import CALIBRATION_PROMPTS, calibrate
 from ecad.sampling.subject import Subject, prepare_subject
+from ecad.schedule import Calibration, load_calibration
 from ecad.scoring import Scorer, SetScorer, make_scorer, make_set_scorer, metric_names
 from ecad.scoring.references import list_pictures
 from ecad.storage import ResultsFolder
@@ -54,7 +63,7 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
         overrides = replace(overrides, steps=schedule_steps(wishes))
     subject = prepare_subject(settings.choice, overrides)
     generation = subject.settings
-    contenders = contenders_for(wishes, subject.shape)
+    contenders = contenders_for(wishes, subject.shape, _calibration(settings, subject, wishes))
     for scorer in scorers:
         scorer.check(prompts.prompts, generation.height, generation.width)
     baselines = []
@@ -78,6 +87,26 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
         prompts_cut=prompts_cut(pipe, prompts.prompts, generation.max_sequence_length),
         environment=surroundings,
     )
+
+
+def _calibration(
+    settings: ResolvedEvaluateSettings, subject: Subject, wishes: Sequence[Wish]
+) -> Calibration | None:
+    """For smooth:ALPHA: the given file, or one made now on the prompts that a search of this model would use."""
+    if settings.calibration is not None:
+        return load_calibration(Path(settings.calibration).expanduser())
+    if not need_calibration(wishes):
+        return None
+    template = subject.source.template
+    prompts = None if template is None else template.search.get("prompts")
+    if prompts is None:
+        # Not on the prompts of this evaluation: what is judged on them must not have seen them.
+        raise ConfigError(
+            f"smooth:ALPHA needs a calibration, and model {settings.model!r} has no default prompts for one: make it "
+            "with ecad calibrate, and give --calibration FILE"
+        )
+    texts = load_prompts(prompts, CALIBRATION_PROMPTS)
+    return calibrate(subject, texts.prompts, settings.batch_size)
 
 
 def make_metrics(names: Sequence[str], device: str) -> tuple[tuple[Scorer, ...], tuple[SetScorer, ...]]:
@@ -194,4 +223,5 @@ def _generation_identity(generation: GenerationSettings) -> dict[str, Any]:
     values = asdict(generation)
     if values["true_cfg_scale"] == 1.0:
         del values["true_cfg_scale"]
+    del values["levels"]  # all of them; rows have their own
     return values

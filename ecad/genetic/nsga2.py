@@ -26,7 +26,7 @@ class GeneticSearch:
         population, genes = initial.shape
         self._unseen = UnseenOnly()
         self._problem = Problem(n_var=genes, n_obj=2, xl=0, xu=1, vtype=bool)
-        self._algorithm = variation.algorithm(self._unseen, pop_size=population, sampling=initial)
+        self._algorithm = variation.algorithm(self._unseen, population, sampling=initial)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pymoo's hint about its optional compiled modules
             self._algorithm.setup(self._problem, termination=NoTermination(), seed=seed)

@@ -14,21 +14,26 @@ from pymoo.core.population import Population
 from pymoo.core.repair import Repair
 from pymoo.util.misc import crossover_mask
 
+from ecad.genetic.granularity import COARSE_POPULATIONS, Granularity, Levels, coarsened
 from ecad.schedule import GeneLayout
+
+_MOVES = 0.6  # of the changes of groups; the others are flips
 
 
 class MultiPointCrossover(Crossover):  # type: ignore[misc]
     """Crossover at a random number of points, `fewest` to `most`, drawn for each pair of parents.
 
-    For half of the pairs the points lie between steps: the children take some ranges of steps from one parent and
-    the others from the other, in all block lists alike. Else they lie between any two genes.
+    For half of the pairs, and for all while the search is over whole steps, the points lie between steps: the children
+    take some ranges of steps from one parent and the others from the other, in all block lists alike. Else they lie
+    between any two genes.
     """
 
-    def __init__(self, fewest: int, most: int, prob: float, layout: GeneLayout) -> None:
+    def __init__(self, fewest: int, most: int, prob: float, layout: GeneLayout, levels: Levels) -> None:
         super().__init__(2, 2, prob=prob)
         self.fewest = fewest
         self.most = most
         self._steps = layout.steps - 1
+        self._levels = levels
 
     def _do(
         self, problem: Any, parents: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
@@ -37,7 +42,7 @@ class MultiPointCrossover(Crossover):  # type: ignore[misc]
         _, matings, genes = parents.shape
         swap = np.zeros((matings, genes), dtype=np.bool_)
         for mating in range(matings):
-            if random_state.random() < 0.5:
+            if self._levels.draw(random_state) == "steps":
                 swap[mating] = self._ranges(int(self._steps.max()) + 1, random_state)[self._steps]
             else:
                 swap[mating] = self._ranges(genes, random_state)
@@ -55,23 +60,23 @@ class MultiPointCrossover(Crossover):  # type: ignore[misc]
 
 
 class ScheduleMutation(Mutation):  # type: ignore[misc]
-    """Changes a schedule in one of three ways, drawn for each child.
+    """Changes whole steps of a schedule, components of steps in all blocks of a list, or single genes.
 
-    Shift (half of the children): a recomputation moves to the step before or after, once or twice.
-    Flip of groups (three in ten): what most of a group is, all of it becomes the opposite.
-    Flip of genes (one in five): single entries become the opposite.
-    The first two act on whole steps more often than on one component of a step (in all blocks of a list). Which
-    steps are recomputed matters more than anything else, and no flip of bits moves a step at equal cost.
+    Which of them is drawn for each child (`Levels`). The first two are moves more often than flips (what most of a
+    group is, all of it becomes the opposite): no flip moves a step at equal cost. A recomputation moves to the step
+    before or after, once or twice, or a whole step to any place between its neighbours. What is to be recomputed in a
+    step in which nothing ran lets that step run.
 
     Flips hit a share `rate` of all bits on average (but at least one group), half of them ones and half zeros:
     plain bit flips would drive every sparse (cheap) genome towards half ones, and nearly all of their children
     would be more costly.
     """
 
-    def __init__(self, rate: float, layout: GeneLayout) -> None:
+    def __init__(self, rate: float, layout: GeneLayout, levels: Levels) -> None:
         super().__init__(prob=1.0)
         self.rate = rate
         self._layout = layout
+        self._levels = levels
 
     def _do(
         self, problem: Any, genomes: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
@@ -79,14 +84,16 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         """`genomes` has shape (children, genes); so has the result."""
         children: np.ndarray = genomes.copy()
         for child in children:
-            groups = self._layout.steps - 1 if random_state.random() < 0.65 else self._layout.groups
-            draw = random_state.random()
-            if draw < 0.5 and self._shift(child, groups, random_state):
-                continue
-            if draw < 0.8:
-                self._flip_groups(child, groups, random_state)
-            else:
+            level = self._levels.draw(random_state)
+            before = child.copy()
+            if level == "blocks":
                 child ^= self._flips(child, random_state)
+            else:
+                groups = self._layout.steps - 1 if level == "steps" else self._layout.groups
+                moves = self._move if level == "steps" and random_state.random() < 0.5 else self._shift
+                if random_state.random() >= _MOVES or not moves(child, groups, random_state):
+                    self._flip_groups(child, groups, random_state)
+            child[self._layout.switch[child & ~before]] = True
         return children
 
     def _shift(self, child: np.ndarray, groups: np.ndarray, random_state: np.random.Generator) -> bool:
@@ -100,6 +107,25 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
             # A gene that can move, drawn at random, says which group; busy ones are drawn more often.
             moves = groups[earlier] == groups[earlier[random_state.choice(differs)]]
             child[earlier[moves]], child[later[moves]] = child[later[moves]], child[earlier[moves]]
+        return True
+
+    def _move(self, child: np.ndarray, groups: np.ndarray, random_state: np.random.Generator) -> bool:
+        """Change places, in place, of a step that recomputes and one between its neighbours that does not."""
+        runs = np.bincount(groups, weights=child) > np.bincount(groups) / 2
+        running = np.flatnonzero(runs)
+        if len(running) == 0:
+            return False
+        chosen = int(random_state.integers(len(running)))
+        # Of step 0, which always runs, there are no genes: group 0 is step 1.
+        low = running[chosen - 1] + 1 if chosen > 0 else 0
+        high = running[chosen + 1] if chosen + 1 < len(running) else len(runs)
+        places = [place for place in range(low, high) if place != running[chosen]]
+        if not places:
+            return False
+        here, there = (
+            np.flatnonzero(groups == step) for step in (running[chosen], random_state.choice(places))
+        )
+        child[here], child[there] = child[there], child[here]
         return True
 
     def _flip_groups(self, child: np.ndarray, groups: np.ndarray, random_state: np.random.Generator) -> None:
@@ -118,17 +144,17 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         return flips
 
 
-class Unread(Repair):  # type: ignore[misc]
-    """Genes that are not read are 0, so that equal schedules have equal genomes."""
+class Coarsened(Repair):  # type: ignore[misc]
+    """Nothing finer than asked for, and genes that are not read are 0: equal schedules have equal genomes."""
 
-    def __init__(self, layout: GeneLayout) -> None:
+    def __init__(self, layout: GeneLayout, finest: Granularity) -> None:
         super().__init__()
-        self._switch = layout.switch
+        self._layout = layout
+        self._finest = finest
 
     def _do(self, problem: Any, genomes: np.ndarray, **kwargs: Any) -> np.ndarray:
         """`genomes` has shape (children, genes); so has the result."""
-        repaired: np.ndarray = genomes & genomes[:, self._switch]
-        return repaired
+        return coarsened(genomes, self._layout, self._finest)
 
 
 class UnseenOnly(DuplicateElimination):  # type: ignore[misc]
@@ -159,20 +185,24 @@ class Variation:
     crossover_points: tuple[int, int] = (2, 4)  # fewest, most
     crossover_probability: float = 0.9
     mutation_rate: float = 0.02
+    granularity: Granularity = "blocks"  # the finest
 
-    def crossover(self) -> Crossover:
+    def crossover(self, levels: Levels) -> Crossover:
         fewest, most = self.crossover_points
-        return MultiPointCrossover(fewest, most, prob=self.crossover_probability, layout=self.layout)
+        return MultiPointCrossover(fewest, most, self.crossover_probability, self.layout, levels)
 
-    def mutation(self) -> Mutation:
-        return ScheduleMutation(self.mutation_rate, self.layout)
+    def mutation(self, levels: Levels) -> Mutation:
+        return ScheduleMutation(self.mutation_rate, self.layout, levels)
 
-    def algorithm(self, unseen: UnseenOnly, **settings: Any) -> NSGA2:
+    def algorithm(self, unseen: UnseenOnly, population: int, **settings: Any) -> NSGA2:
         """pymoo's NSGA-II with these operators, for every search that this package has."""
+        steps = int(self.layout.steps.max()) + 1
+        levels = Levels(self.granularity, unseen.seen, COARSE_POPULATIONS * population, steps)
         return NSGA2(
-            crossover=self.crossover(),
-            mutation=self.mutation(),
-            repair=Unread(self.layout),
+            pop_size=population,
+            crossover=self.crossover(levels),
+            mutation=self.mutation(levels),
+            repair=Coarsened(self.layout, self.granularity),
             eliminate_duplicates=unseen,
             **settings,
         )

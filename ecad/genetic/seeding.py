@@ -1,4 +1,4 @@
-"""The initial population: known heuristics, structured random schedules, mutants, and a little pure chance."""
+"""The initial population: known heuristics and step masks of all kinds of spacing."""
 
 from __future__ import annotations
 
@@ -6,13 +6,29 @@ import numpy as np
 
 from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
-from ecad.schedule import Schedule, ScheduleShape, from_genome, genome_length, heuristic, to_genome
+from ecad.genetic.granularity import Granularity, coarsened
+from ecad.schedule import (
+    Calibration,
+    Schedule,
+    ScheduleShape,
+    best_masks,
+    from_genome,
+    gene_layout,
+    genome_length,
+    heuristic,
+    smooth_of_share,
+    step_mask,
+    to_genome,
+)
 
 # In the order in which they enter a small population; "all" and "mask:0" are the ends of every front.
 SEED_HEURISTICS = ("all", "mask:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
 
 # Shares of the steps at which evenly spaced step masks recompute everything, where FORA has no such interval.
 EVEN_SHARES = (0.65, 0.45, 0.3, 0.15)
+
+# Shares of the steps between which random step masks recompute everything.
+_CHEAPEST, _DEAREST = 0.1, 0.6
 
 
 def baseline_heuristics(shape: ScheduleShape) -> list[Schedule]:
@@ -36,19 +52,48 @@ def _even_steps(steps: int, share: float) -> list[int]:
     return sorted({round(index * steps / count) for index in range(count)})
 
 
-def initial_genomes(
-    shape: ScheduleShape, population: int, rng: np.random.Generator, mutation_rate: float
-) -> BoolArray:
-    """Distinct genomes of shape (population, genes), the heuristics first.
+def calibrated_schedules(calibration: Calibration, count: int) -> list[Schedule]:
+    """What a calibration suggests, about `count` schedules over the range of costs: mostly the step masks that are best
+    under its additive model, one for each number of steps; and some of SmoothCache's, by components."""
+    shape = calibration.shape
+    smooth = max(1, count // 4)
+    masks = best_masks(calibration.output)
+    most = max(2, round(_DEAREST * shape.steps))
+    numbers = sorted({round(each) for each in np.geomspace(2, most, max(1, count - smooth))} & masks.keys())
+    schedules = [heuristic(f"output:{','.join(map(str, masks[number]))}", shape) for number in numbers]
+    return schedules + [smooth_of_share(calibration, share) for share in np.geomspace(0.2, 0.5, smooth)]
 
-    Most of the rest are unevenly spaced step masks, which cover the range of costs: a share of the steps is
-    recomputed, more densely early or late, at the same or at different steps for each component. Others are
-    mutants of those before, a few have independent bits.
+
+def initial_genomes(
+    shape: ScheduleShape,
+    population: int,
+    rng: np.random.Generator,
+    finest: Granularity = "blocks",
+    calibration: Calibration | None = None,
+) -> BoolArray:
+    """Distinct genomes of shape (population, genes): a third are heuristics, the rest step masks.
+
+    Those masks cover the range of costs: a share of the steps is recomputed, more densely early or late, and in the
+    others nothing runs. FORA and its like do the same where they can; the others (of components) are as they are.
+    With a calibration half of the genomes are what that suggests: seeds are of many kinds, and evaluations decide.
     """
-    schedules = baseline_heuristics(shape)[:population]
-    genomes = [to_genome(schedule) for schedule in schedules]
-    seen = {genome.tobytes() for genome in genomes}
-    parents = list(genomes)
+    layout = gene_layout(shape)
+    genomes: list[BoolArray] = []
+    seen: set[bytes] = set()
+
+    def add(schedule: Schedule, granularity: Granularity) -> None:
+        [genome] = coarsened(to_genome(schedule)[None], layout, granularity)
+        if genome.tobytes() not in seen:
+            seen.add(genome.tobytes())
+            genomes.append(genome)
+
+    for schedule in baseline_heuristics(shape):
+        if len(genomes) < max(2, population // 3):
+            add(schedule, "steps" if _is_step_mask(schedule) else finest)
+    if calibration is not None:
+        for schedule in calibrated_schedules(calibration, population // 2):
+            if len(genomes) < population:
+                add(schedule, finest)
     attempts = 0
     while len(genomes) < population:
         attempts += 1
@@ -57,40 +102,29 @@ def initial_genomes(
                 f"there are fewer than {population} different schedules for {shape.describe()}: "
                 "choose a smaller population"
             )
-        draw = rng.random()
-        if draw < 0.75:
-            genome = to_genome(_warped_step_masks(shape, rng))
-        elif draw < 0.95:
-            parent = parents[int(rng.integers(len(parents)))]
-            genome = parent ^ (rng.random(parent.shape) < mutation_rate)
-        else:
-            genome = rng.random(genome_length(shape)) < rng.uniform(0.1, 0.6)
-        genome = to_genome(from_genome(genome, shape))  # what is not read is 0
-        if genome.tobytes() not in seen:
-            seen.add(genome.tobytes())
-            genomes.append(genome)
-            parents.append(genome)
+        # Where there are too few different masks (few steps), whatever there is.
+        add(_warped_step_mask(shape, rng), "steps")
+        if attempts > 20 * population:
+            add(from_genome(rng.random(genome_length(shape)) < rng.random(), shape), finest)
     return np.stack(genomes)
 
 
-def _warped_step_masks(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:
-    """All blocks recompute at the same few steps, spaced by a power law with some jitter.
+def _is_step_mask(schedule: Schedule) -> bool:
+    """Whether every step recomputes everything or nothing."""
+    steps = [array[:, present].mean(axis=1) for array, present in _with_presence(schedule)]
+    return all(set(shares.tolist()) <= {0.0, 1.0} and np.array_equal(shares, steps[0]) for shares in steps)
 
-    Mostly all components share the steps; else each has as many as it draws around a common share.
-    """
-    share = (
-        0.12 * (0.55 / 0.12) ** rng.random()
-    )  # log-uniform: cheap schedules are as frequent as costly ones
-    exponent = float(np.exp(rng.uniform(-0.5, 0.5)))  # above 1: denser early, below 1: denser late
-    is_shared = rng.random() < 0.7
-    arrays = shape.filled(False)
-    steps = _warped_steps(shape.steps, share, exponent, rng)
-    for array in arrays.values():
-        for component in range(array.shape[2]):
-            if not is_shared:
-                steps = _warped_steps(shape.steps, share * rng.uniform(0.6, 1.4), exponent, rng)
-            array[steps, :, component] = True
-    return Schedule(shape.family, arrays)
+
+def _with_presence(schedule: Schedule) -> list[tuple[BoolArray, BoolArray]]:
+    return [(array, schedule.shape.present[name]) for name, array in schedule.recompute.items()]
+
+
+def _warped_step_mask(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:
+    """All blocks recompute at the same few steps, spaced by a power law with some jitter."""
+    # Log-uniform: cheap schedules are as frequent as costly ones.
+    share = _CHEAPEST * (_DEAREST / _CHEAPEST) ** rng.random()
+    exponent = float(np.exp(rng.uniform(-0.7, 0.7)))  # above 1: denser early, below 1: denser late
+    return step_mask(shape, _warped_steps(shape.steps, share, exponent, rng))
 
 
 def _warped_steps(steps: int, share: float, exponent: float, rng: np.random.Generator) -> list[int]:

@@ -33,7 +33,7 @@ class SteadyStateSearch:
         self._unseen = UnseenOnly()
         self._problem = Problem(n_var=genes, n_obj=2, xl=0, xu=1, vtype=bool)
         self._survival = RankAndCrowding()
-        self._algorithm = variation.algorithm(self._unseen)
+        self._algorithm = variation.algorithm(self._unseen, self._size)
         self._algorithm.random_state = rng  # by which tournaments of equals are decided
         # Until there are answers: parents without merit.
         self._orphans = self._ranked(Population.new("X", initial), np.zeros((self._size, 2)))

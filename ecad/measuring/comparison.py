@@ -50,8 +50,13 @@ class Comparison:
         self._scorers = tuple(scorers)
         self._prompts = prompts.prompts
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
-        steps = {contender.steps for contender in contenders if contender.pipeline is None}
-        self._samplers = {count: sampler.with_steps(count) for count in steps}
+        # At chosen noise levels: those of the uncached model's steps.
+        ways = {
+            (item.steps, None) if item.levels is None else (contenders[0].steps, item.levels)
+            for item in contenders
+            if item.pipeline is None
+        }
+        self._samplers = {way: sampler.with_steps(*way) for way in ways}
 
     def all_keys(self) -> list[Key]:
         """Of all measurements that make up the comparison."""
@@ -136,7 +141,7 @@ class Comparison:
 
     def _measured(self, contender: Contender, batch: Sequence[Job]) -> tuple[Images, float, int | None]:
         """Images, seconds per image and, on a CUDA GPU, peak bytes."""
-        pipe = self._samplers[self.contenders[0].steps].pipe
+        pipe = self._sampler_of(self.contenders[0]).pipe
         if contender.pipeline is not None:
             pipe = contender.pipeline.pipe
         memory = PeakMemory(pipe)
@@ -154,12 +159,17 @@ class Comparison:
         """Images of a batch and the seconds that it took."""
         if contender.pipeline is not None:
             return contender.pipeline.sample(self._captions(batch), batch)
-        sampler = self._samplers[contender.steps]
+        sampler = self._sampler_of(contender)
         context: AbstractContextManager[object] = nullcontext()
         if contender.schedule is not None:
             context = applied(sampler.pipe, contender.schedule)
         with context:
             return sampler.sample_timed(self._conditioning, batch)
+
+    def _sampler_of(self, contender: Contender) -> Sampler:
+        if contender.levels is None:
+            return self._samplers[contender.steps, None]
+        return self._samplers[self.contenders[0].steps, contender.levels]
 
     def _scores(
         self, contender: Contender, batch: Sequence[Job], images: Images, references: Images | None

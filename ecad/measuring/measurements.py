@@ -36,7 +36,8 @@ class TextToImage(Protocol):
 class Contender:
     """One row of a comparison.
 
-    Without a schedule the untouched model runs with `steps` steps; with a `pipeline` that one runs instead.
+    Without a schedule the untouched model runs with `steps` steps, or with `levels` at these of the uncached model's
+    steps' noise levels; with a `pipeline` that one runs instead.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Contender:
     steps: int
     schedule: Schedule | None = None
     pipeline: TextToImage | None = None
+    levels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

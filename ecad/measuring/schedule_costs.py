@@ -11,19 +11,21 @@ from ecad.families.recognition import Evidence, fitting_presets
 from ecad.families.workload import workload_for
 from ecad.measuring.macs import schedule_macs, speedup_macs, stored_bytes
 from ecad.sampling.generation import DEFAULT_STEPS
-from ecad.schedule import Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
+from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
 from ecad.schedule.files.official_layout import PROVENANCE_KEY
 from ecad.schedule.transfer import transfer_note
 
 COST_KEYS = ("macs", "macs_paper", "speedup_macs", "speedup_macs_paper", "stored_bytes_16bit")
 
 
-def load_or_make(text: str, model: str | None, steps: int | None) -> Schedule:
+def load_or_make(
+    text: str, model: str | None, steps: int | None, calibration: Calibration | None = None
+) -> Schedule:
     """The schedule of a file, of a bundled name, or of a heuristic on this model."""
     if is_heuristic(text) and not Path(text).exists():
         if model is None:
             raise ConfigError(f"{text!r} is a heuristic: give --model, whose blocks and steps it is to cover")
-        return heuristic(text, shape_of(find_model(model), steps))
+        return heuristic(text, shape_of(find_model(model), steps), calibration)
     return load_schedule(text)
 
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ecad.measuring.rows import Kind, Measure, Row
 from ecad.report.search_report import SearchReport
+from ecad.schedule import Calibration
 
 _STYLES: dict[Kind, dict[str, Any]] = {
     Kind.FRONT: {"color": "#1b7f4d", "marker": "o", "label": "ecad front"},
@@ -53,6 +56,40 @@ def front_figure(report: SearchReport, search_points: Sequence[tuple[float, floa
     return figure
 
 
+def calibration_figure(calibration: Calibration) -> Figure:
+    """How far each output is from itself at every other step: of the whole transformer, and of each component as the
+    mean over the blocks that have it."""
+    panels = {"whole output": calibration.output}
+    for block_list in calibration.shape.spec.block_lists:
+        values, present = calibration.components[block_list.name], calibration.shape.present[block_list.name]
+        prefix = f"{block_list.name} " if len(calibration.shape.spec.block_lists) > 1 else ""
+        for index, component in enumerate(block_list.component_names):
+            if present[:, index].any():
+                panels[f"{prefix}{component}"] = values[:, :, present[:, index], index].mean(axis=2)
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.4 * columns + 0.8, 3.3 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    scale = ScalarMappable(Normalize(0.0, 1.0), "magma")  # beyond 1 an output is no better than none at all
+    for axes, (title, values) in zip(grid.flat, panels.items(), strict=False):
+        axes.imshow(values, norm=scale.norm, cmap=scale.cmap, origin="upper")
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("used at step", fontsize=8)
+        axes.set_ylabel("computed at step", fontsize=8)
+        axes.tick_params(labelsize=7)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
+    figure.colorbar(scale, ax=grid, label="relative distance (from 1 on: the brightest)", shrink=0.8)
+    source = calibration.source
+    figure.suptitle(
+        f"{source.get('model', '')}, {calibration.shape.steps} steps, {source.get('images', '?')} images",
+        fontsize=11,
+    )
+    return figure
+
+
 def _quality(row: Row, report: SearchReport) -> tuple[float, float, float]:
     """Mean, low and high end of the interval."""
     numbers = row.metrics[report.quality]
@@ -75,7 +112,11 @@ def _front_axes(axes: Axes, report: SearchReport, measure: Measure) -> None:
             **style,
         )
         if kind is not Kind.FRONT:
-            for row, (mean, _, _) in zip(rows, numbers, strict=True):
+            best = -float("inf")  # from the fastest row on: only those that no faster one equals have a name
+            for row, (mean, _, _) in zip(rows[::-1], numbers[::-1], strict=True):
+                if mean <= best:
+                    continue
+                best = mean
                 axes.annotate(
                     row.name if len(row.name) <= 12 else f"{row.name[:10]}...",
                     (row.speedup(measure), mean),

@@ -107,7 +107,12 @@ class AnyPipelineSampler:
     def has_guidance_rows(self) -> bool:
         return bool(getattr(self.settings, self._model.family.guidance_setting) > 1.0)
 
-    def with_steps(self, steps: int) -> AnyPipelineSampler:
+    def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> AnyPipelineSampler:
+        if levels is not None:
+            # Its call makes the noise levels, by rules of its own.
+            raise ModelError(
+                f"a {type(self.pipe).__name__} cannot run at some of its noise levels: leave out the rows steps:I,J,..."
+            )
         return AnyPipelineSampler(self._model, replace(self.settings, steps=steps))
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Prompts:

@@ -34,8 +34,11 @@ class Sampler(Protocol):
     def has_guidance_rows(self) -> bool:
         """Whether the transformer works on two rows per image and step: with and without the prompt."""
 
-    def with_steps(self, steps: int) -> Sampler:
-        """The same model, sampled with another number of steps."""
+    def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> Sampler:
+        """The same model, sampled with another number of steps, or at these of its noise levels only.
+
+        ModelError, here or at the first image, if its scheduler cannot run at some of its levels.
+        """
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Any:
         """Text conditioning of the prompts, computed once and used for every candidate."""

@@ -16,6 +16,7 @@ from ecad.sampling.embeddings import Tensors
 from ecad.sampling.generation import GenerationSettings
 from ecad.sampling.guidance import TwoPassDenoising
 from ecad.sampling.loading import LoadedModel
+from ecad.sampling.noise_levels import check_levels
 from ecad.sampling.pipeline_sampler import PipelineSampler, encoded_in_batches, generators_of
 
 
@@ -98,6 +99,7 @@ class FluxSampler(PipelineSampler):
 
         scheduler, steps = self.pipe.scheduler, self.settings.steps
         config = scheduler.config
+        levels = self.settings.levels
         sigmas: Any = np.linspace(1.0, 1 / steps, steps)
         if getattr(config, "use_flow_sigmas", False):
             sigmas = None
@@ -109,6 +111,11 @@ class FluxSampler(PipelineSampler):
             config.get("max_shift", 1.15),
         )
         timesteps, _ = retrieve_timesteps(scheduler, steps, self._device, sigmas=sigmas, mu=shift)
+        if levels is not None:
+            chosen, own = timesteps[list(levels)], scheduler.sigmas
+            some = None if sigmas is None else sigmas[list(levels)]
+            timesteps, _ = retrieve_timesteps(scheduler, len(levels), self._device, sigmas=some, mu=shift)
+            check_levels(scheduler, chosen, own, levels)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
         return timesteps

@@ -41,7 +41,8 @@ class Overrides:
 class GenerationSettings:
     """How images are made: steps, guidance scale, size in pixels, text tokens that prompts are padded to.
 
-    `true_cfg_scale` above 1 gives FLUX a second forward a step, of the empty prompt.
+    `true_cfg_scale` above 1 gives FLUX a second forward a step, of the empty prompt. With `levels` (step numbers, 0
+    first) only these steps' noise levels are used, as many steps as there are levels.
     """
 
     steps: int
@@ -50,6 +51,7 @@ class GenerationSettings:
     width: int
     max_sequence_length: int
     true_cfg_scale: float = 1.0
+    levels: tuple[int, ...] | None = None
 
     def with_overrides(self, overrides: Overrides) -> GenerationSettings:
         """These settings, but for what the user asks for."""

@@ -36,8 +36,8 @@ class PipelineSampler(ABC):
     def has_guidance_rows(self) -> bool:
         return bool(getattr(self.settings, self._model.family.guidance_setting) > 1.0)
 
-    def with_steps(self: Self, steps: int) -> Self:
-        return type(self)(self._model, replace(self.settings, steps=steps))
+    def with_steps(self: Self, steps: int, levels: tuple[int, ...] | None = None) -> Self:
+        return type(self)(self._model, replace(self.settings, steps=steps, levels=levels))
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Tensors:
         """The tensors of `_encode` on the model's device: looked up if the model has encoded these prompts before."""

@@ -12,6 +12,7 @@ from ecad.sampling.base import Job
 from ecad.sampling.denoising import Denoising
 from ecad.sampling.embeddings import Tensors
 from ecad.sampling.guidance import OneBatchDenoising
+from ecad.sampling.noise_levels import set_levels
 from ecad.sampling.pipeline_sampler import PipelineSampler, encoded_in_batches, generators_of
 
 
@@ -59,7 +60,7 @@ class PixArtSampler(PipelineSampler):
             embeddings = torch.cat([negative, embeddings])
             mask = torch.cat([conditioning["negative_mask"].expand(count, -1), mask])
 
-        scheduler.set_timesteps(settings.steps, device=self._device)
+        timesteps = set_levels(scheduler, settings.steps, settings.levels, self._device)
         generators = generators_of(jobs)
         scale = self.pipe.vae_scale_factor
         shape = (count, transformer.config.in_channels, settings.height // scale, settings.width // scale)
@@ -68,7 +69,7 @@ class PixArtSampler(PipelineSampler):
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
         added = self._size_conditioning(len(embeddings), embeddings.dtype)
-        return _PixArtDenoising(self, latents, generators, embeddings, mask, added)
+        return _PixArtDenoising(self, latents, timesteps, generators, embeddings, mask, added)
 
     def _size_conditioning(self, rows: int, dtype: torch.dtype) -> dict[str, Any]:
         """Resolution (rows, 2) and aspect ratio (rows, 1) for models that were trained with them."""
@@ -89,6 +90,7 @@ class _PixArtDenoising(OneBatchDenoising):
         self,
         sampler: PixArtSampler,
         latents: torch.Tensor,
+        timesteps: torch.Tensor,
         generators: list[torch.Generator],
         embeddings: torch.Tensor,
         mask: torch.Tensor,
@@ -96,7 +98,7 @@ class _PixArtDenoising(OneBatchDenoising):
     ) -> None:
         pipe, settings = sampler.pipe, sampler.settings
         guidance_scale = settings.guidance_scale if sampler.has_guidance_rows else None
-        super().__init__(pipe.scheduler, latents, pipe.scheduler.timesteps, generators, guidance_scale)
+        super().__init__(pipe.scheduler, latents, timesteps, generators, guidance_scale)
         self._transformer = pipe.transformer
         self._embeddings = embeddings
         self._mask = mask
@@ -105,7 +107,7 @@ class _PixArtDenoising(OneBatchDenoising):
         config = pipe.transformer.config
         self._learns_sigma = config.out_channels // 2 == config.in_channels
         # diffusers' pipelines take the denoised sample (entry 1) when there is only one step.
-        self._entry = 1 if settings.steps == 1 else 0
+        self._entry = 1 if self.steps == 1 else 0
 
     def _predicted(self, rows: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self._transformer(

@@ -1,5 +1,12 @@
 """Cache schedules: the array, its genome, heuristics, and YAML files."""
 
+from ecad.schedule.calibration import (
+    Calibration,
+    best_masks,
+    load_calibration,
+    smooth_of_share,
+    smooth_schedule,
+)
 from ecad.schedule.files import dump_schedule, load_schedule, save_official, save_schedule
 from ecad.schedule.files.official import dump_official
 from ecad.schedule.genome import (
@@ -19,10 +26,12 @@ from ecad.schedule.shape import ScheduleShape
 
 __all__ = [
     "HEURISTIC_HELP",
+    "Calibration",
     "ExecutionPlan",
     "GeneLayout",
     "Schedule",
     "ScheduleShape",
+    "best_masks",
     "dump_official",
     "dump_schedule",
     "effective",
@@ -34,11 +43,14 @@ __all__ = [
     "group_by_prefix",
     "heuristic",
     "is_heuristic",
+    "load_calibration",
     "load_schedule",
     "plan_execution",
     "save_official",
     "save_schedule",
     "shared_steps",
+    "smooth_of_share",
+    "smooth_schedule",
     "step_mask",
     "stored_after_step",
     "to_genome",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ecad.errors import ScheduleError
+from ecad.schedule.calibration import Calibration, smooth_schedule
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.shape import ScheduleShape
 
@@ -14,15 +15,21 @@ HEURISTIC_HELP = (
     "all | fora:N (everything every N steps) | attn:N (attention every N steps, the rest always) | "
     "tgate:GATE (cross-attention until step GATE, then reused) | random:P[:SEED] (each entry recomputed with "
     "probability P) | mask:0,6,8,... (everything at the listed steps only) | output:0,6,8,... (the same, and in "
-    "between nothing of the transformer runs)"
+    "between nothing of the transformer runs) | smooth:ALPHA (SmoothCache: a component reuses while its calibrated "
+    "error is below ALPHA; needs a calibration)"
 )
+
+CALIBRATED = "smooth"  # the kind of heuristic that needs a calibration
 
 _ATTENTION_KINDS = ("self_attention", "cross_attention", "joint_attention")
 
 
-def heuristic(text: str, shape: ScheduleShape) -> Schedule:
-    """The schedule called `text` for a model of this shape; see `HEURISTIC_HELP`."""
+def heuristic(text: str, shape: ScheduleShape, calibration: Calibration | None = None) -> Schedule:
+    """The schedule called `text` for a model of this shape; see `HEURISTIC_HELP`. Only smooth:ALPHA needs the
+    calibration."""
     kind, _, argument = text.partition(":")
+    if kind == CALIBRATED:
+        return _smooth(argument, text, shape, calibration)
     if kind not in _GENERATORS:
         raise ScheduleError(f"unknown heuristic {text!r}: use {HEURISTIC_HELP}")
     return _GENERATORS[kind](argument, text, shape)
@@ -30,7 +37,7 @@ def heuristic(text: str, shape: ScheduleShape) -> Schedule:
 
 def is_heuristic(text: str) -> bool:
     """Whether this names a heuristic (its argument may still be wrong)."""
-    return text.partition(":")[0] in _GENERATORS
+    return text.partition(":")[0] in (CALIBRATED, *_GENERATORS)
 
 
 def step_mask(shape: ScheduleShape, steps: Iterable[int], name: str = "") -> Schedule:
@@ -89,6 +96,21 @@ def _mask(argument: str, text: str, shape: ScheduleShape) -> Schedule:
 def _output(argument: str, text: str, shape: ScheduleShape) -> Schedule:
     mask = _mask(argument, text, shape)
     return mask.replace(recompute_output=next(iter(mask.recompute.values())).any(axis=(1, 2)))
+
+
+def _smooth(argument: str, text: str, shape: ScheduleShape, calibration: Calibration | None) -> Schedule:
+    try:
+        alpha = float(argument)
+    except ValueError:
+        alpha = -1.0
+    if not 0.0 <= alpha < float("inf"):
+        raise ScheduleError(f"{text!r}: ALPHA must be a number from 0 on, for example smooth:0.15")
+    if calibration is None:
+        raise ScheduleError(
+            f"{text!r} needs a calibration: make one with ecad calibrate, and give --calibration FILE"
+        )
+    calibration.check_fits(shape)
+    return smooth_schedule(calibration, alpha, name=text)
 
 
 def _by_kind(

@@ -53,6 +53,7 @@ def variation_of(settings: ResolvedSearchSettings, shape: ScheduleShape) -> Vari
         crossover_points=(settings.crossover_points_fewest, settings.crossover_points_most),
         crossover_probability=settings.crossover_probability,
         mutation_rate=settings.mutation_rate,
+        granularity=settings.granularity,
     )
 
 
@@ -98,16 +99,16 @@ def evaluate_in_order(
 
 
 def objectives(evaluation: Evaluation, limits: tuple[float, float]) -> tuple[float, float]:
-    """Both to be minimised; not finite for a failed evaluation, which every other one then dominates.
+    """Both to be minimised; not finite for an evaluation that failed or is below the lower limit, which every other
+    one then dominates.
 
-    The logarithm spreads the population evenly over speedups (dominance is the same). All that is below the
-    lower limit counts as equally bad, and all above the upper one as equally good: otherwise most of the
-    population would crowd where the images are ruined, or where nothing is lost and luck decides.
+    The logarithm spreads the population evenly over speedups (dominance is the same). All that is above the upper limit
+    counts as equally good. Otherwise most of the population, and most of what is asked, would crowd where the images
+    are ruined, or where nothing is lost and luck decides.
     """
-    if not evaluation.is_finite:
+    if not evaluation.is_finite or evaluation.quality < limits[0]:
         return math.nan, math.nan
-    quality = min(max(evaluation.quality, limits[0]), limits[1])
-    return math.log(max(evaluation.cost, 1e-9)), -quality
+    return math.log(max(evaluation.cost, 1e-9)), -min(evaluation.quality, limits[1])
 
 
 def search_progress(

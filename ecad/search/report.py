@@ -11,16 +11,16 @@ from typing import Any
 import ecad
 from ecad.genetic import nondominated
 from ecad.genetic.front import USEFUL_SHARE, FrontTracker
-from ecad.genetic.seeding import baseline_heuristics
 from ecad.measuring.comparison import compare
 from ecad.measuring.environment import versions
-from ecad.measuring.measurements import Contender, Outcome
+from ecad.measuring.measurements import Outcome
 from ecad.measuring.row_numbers import quality_of, row_of
-from ecad.measuring.rows import Kind, Row
+from ecad.measuring.rows import Row
 from ecad.records import Candidate, Evaluation
 from ecad.report.search_report import SearchReport
 from ecad.sampling.generation import HELDOUT_FIRST_SEED
 from ecad.schedule import Schedule
+from ecad.search.contenders import contenders_of
 from ecad.search.rivals import comparisons, hypervolumes
 from ecad.search.setup import PreparedRun, environment_of
 from ecad.storage import EvaluationLog
@@ -87,7 +87,7 @@ def heldout_report(
     """Every row measured in one run, batch by batch in turn."""
     settings = run.settings
     outcomes = compare(
-        _contenders(run, front),
+        contenders_of(run, front),
         run.subject.sampler,
         [run.scorer],
         run.heldout_prompts,
@@ -131,24 +131,6 @@ def heldout_report(
         comparisons=comparisons(settings, rows, outcomes),
         rows=rows,
     )
-
-
-def _contenders(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Contender]:
-    """Uncached first, then the front, the heuristics, and the untouched model with fewer steps."""
-    steps = run.shape.steps
-    fewer = sorted(
-        {max(2, round(steps * share)) for share in (0.65, 0.5, 0.4, 0.3, 0.25, 0.2)} - {steps}, reverse=True
-    )
-    return [
-        Contender("uncached", Kind.UNCACHED, steps),
-        *(Contender(stem, Kind.FRONT, steps, schedule) for stem, schedule in front.items()),
-        *(Contender(schedule.name, Kind.HEURISTIC, steps, schedule) for schedule in _heuristics(run)),
-        *(Contender(f"steps:{count}", Kind.FEWER_STEPS, count) for count in fewer),
-    ]
-
-
-def _heuristics(run: PreparedRun) -> list[Schedule]:
-    return [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
 
 
 def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> Row:

@@ -79,8 +79,9 @@ def comparisons(
     """The front against heuristics and fewer steps, paired on the same held-out images.
 
     "level": who must be at least so much faster takes the front's schedule that is best in the search among those
-    (the choice does not look at held-out scores), or the heuristic that is best on the held-out prompts, which
-    favours the heuristics. "same cost": against each single heuristic, the front's schedule that costs no more.
+    (the choice does not look at held-out scores), or the heuristic, and the way of fewer steps, that is best on the
+    held-out prompts, which favours those. "same cost": against each single heuristic, the front's schedule that costs
+    no more.
     "same latency": against fewer steps, at the measured latency of the level's schedule.
     """
     cost = settings.cost
@@ -121,6 +122,7 @@ def comparisons(
             latency = rows[ours].speedup("latency")
             fewer = of_kind(Kind.FEWER_STEPS, "latency", latency * (1 - _EQUAL))
             add("level", level, ours, of_kind(Kind.HEURISTIC, cost, level), cost)
+            add("level", level, ours, of_kind(Kind.FEWER_STEPS, cost, level), cost)
             add("same latency", level, ours, fewer, "latency")
     for index in of_kind(Kind.HEURISTIC, cost, 1.0):
         ours = best_of_front(rows[index].speedup(cost) * (1 - _EQUAL))

@@ -18,7 +18,7 @@ from ecad.execution import ExecutionSettings, Executor
 from ecad.genetic import initial_genomes
 from ecad.genetic.base import SearchAlgorithm
 from ecad.progress import Progress, WorkerReport
-from ecad.schedule import ScheduleShape
+from ecad.schedule import Calibration, ScheduleShape
 from ecad.search.history import (
     History,
     Observer,
@@ -66,7 +66,7 @@ def search(
 
         loop = evolve_steadily if execution.asynchronous else evolve
         with executor_for(run, run.evaluator, execution, status.still_alive) as executor:
-            history = loop(resolved, run.shape, executor, folder.log, observe)
+            history = loop(resolved, run.shape, executor, folder.log, observe, run.calibration)
 
         def on_images(phase: str, done: int, total: int, workers: Sequence[WorkerReport] = ()) -> None:
             last, counts = resolved.generations, (done, total)
@@ -94,14 +94,15 @@ def evolve(
     executor: Executor,
     log: EvaluationLog,
     observer: Observer,
+    calibration: Calibration | None = None,
 ) -> History:
-    """The search loop. `log` may hold the evaluations of an earlier, stopped run."""
+    """The search loop. `log` may hold the evaluations of an earlier, stopped run; a `calibration` gives seeds."""
     from ecad.genetic import GeneticSearch
 
     # pymoo seeds its own generator with the plain seed: the initial population needs another stream.
     rng = np.random.default_rng([settings.seed, 1])
     algorithm: SearchAlgorithm = GeneticSearch(
-        initial_genomes(shape, settings.population, rng, settings.mutation_rate),
+        initial_genomes(shape, settings.population, rng, settings.granularity, calibration),
         variation_of(settings, shape),
         seed=settings.seed,
     )

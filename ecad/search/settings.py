@@ -12,6 +12,7 @@ import yaml
 
 from ecad.errors import ConfigError, one_line
 from ecad.families import find_model
+from ecad.genetic.granularity import GRANULARITIES, Granularity
 from ecad.measuring.rows import Measure
 from ecad.sampling.generation import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS, ModelChoice, Overrides
 
@@ -23,8 +24,9 @@ class SearchSettings:
     Everything but `generations` and where it runs (`device`, `device_map`, `embedding_cache`) decides what the
     search finds, so a run folder is only continued with equal settings. `prompts_limit`, `selection_limit` and
     `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
-    schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene; `true_cfg_scale`
-    above 1 adds a second forward a step to FLUX.
+    schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene, `granularity` the
+    finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
+    `true_cfg_scale` above 1 adds a second forward a step to FLUX.
     """
 
     model: str
@@ -33,6 +35,7 @@ class SearchSettings:
     seed: int = 0
     cost: Measure = "macs"
     latency_table: str | None = None
+    calibration: str | None = None
     quality: str | None = None
     prompts: str | None = None
     prompts_limit: int | None = None
@@ -55,6 +58,7 @@ class SearchSettings:
     crossover_points_most: int = 4
     crossover_probability: float = 0.9
     mutation_rate: float = 0.02
+    granularity: Granularity = "blocks"
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -181,11 +185,12 @@ _NUMBERS: dict[str, tuple[float, float]] = {
 }
 _CHOICES = {
     "cost": ("macs", "latency"),
+    "granularity": GRANULARITIES,
     "dtype": ("auto", "float32", "float16", "bfloat16"),
     "device_map": ("balanced",),
 }
 _SWITCHES = ("embedding_cache",)
-_TEXTS = ("model", "quality", "prompts", "heldout_prompts", "device", "latency_table")
+_TEXTS = ("model", "quality", "prompts", "heldout_prompts", "device", "latency_table", "calibration")
 _OPTIONAL = {field.name for field in fields(SearchSettings) if field.default is None}
 
 

@@ -10,12 +10,14 @@ from ecad.execution import ExecutionSettings
 from ecad.measuring.environment import environment
 from ecad.measuring.latency_table import LatencyTable
 from ecad.prompts import PromptSet, check_disjoint, load_prompts
+from ecad.sampling.recording import CALIBRATION_PROMPTS
 from ecad.sampling.subject import Subject, prepare_subject
-from ecad.schedule import ScheduleShape
+from ecad.schedule import Calibration, ScheduleShape
 from ecad.scoring import Scorer, make_quality
-from ecad.search.calibration import latency_table
+from ecad.search.calibration import calibration_for
 from ecad.search.claim import check_folder
 from ecad.search.evaluator import ModelEvaluator
+from ecad.search.latency import latency_table
 from ecad.search.settings import ResolvedSearchSettings
 from ecad.storage import RunFolder
 
@@ -31,6 +33,7 @@ class PreparedRun:
     heldout_prompts: PromptSet
     evaluator: ModelEvaluator
     latency_table: LatencyTable | None
+    calibration: Calibration
     selection_prompts: PromptSet | None = None
     selection_evaluator: ModelEvaluator | None = None
 
@@ -77,9 +80,11 @@ def prepare(
         if selection_prompts is None
         else evaluator_on(selection_prompts, evaluator.images_per_evaluation)
     )
-    # The report's prompts are encoded now, so that the search has the text encoders' memory for images.
-    subject.sampler.encode(heldout_prompts.prompts, settings.batch_size)
+    # All prompts are encoded now, so that everything else has the text encoders' memory for images.
+    for texts in (heldout_prompts.prompts, search_prompts.prompts[:CALIBRATION_PROMPTS]):
+        subject.sampler.encode(texts, settings.batch_size)
     subject.model.free_text_encoders()
+    calibration = calibration_for(folder, settings, subject, search_prompts)
     return PreparedRun(
         settings,
         subject,
@@ -88,6 +93,7 @@ def prepare(
         heldout_prompts,
         evaluator,
         table,
+        calibration,
         selection_prompts,
         selection_evaluator,
     )

@@ -15,7 +15,7 @@ from ecad.execution import Executor
 from ecad.genetic import initial_genomes
 from ecad.genetic.base import SearchAlgorithm
 from ecad.records import Candidate
-from ecad.schedule import ScheduleShape, genome_from_hex, genome_length
+from ecad.schedule import Calibration, ScheduleShape, genome_from_hex, genome_length
 from ecad.search.history import (
     History,
     Observer,
@@ -34,6 +34,7 @@ def evolve_steadily(
     executor: Executor,
     log: EvaluationLog,
     observer: Observer,
+    calibration: Calibration | None = None,
 ) -> History:
     """Evaluate as many candidates as the generations would; see `ecad.search.run.evolve`.
 
@@ -45,7 +46,7 @@ def evolve_steadily(
     budget = settings.generations * population
     initial_rng = np.random.default_rng([settings.seed, 1])
     algorithm: SearchAlgorithm = SteadyStateSearch(
-        initial_genomes(shape, population, initial_rng, settings.mutation_rate),
+        initial_genomes(shape, population, initial_rng, settings.granularity, calibration),
         variation_of(settings, shape),
         # Another stream after a resume: else the first questions of the earlier start would be asked again.
         rng=np.random.default_rng([settings.seed, 2, len(log)]),

@@ -25,7 +25,7 @@ class InstantFactory:
 
 def main() -> None:
     factory = InstantFactory()
-    genomes = initial_genomes(SHAPE, 210, np.random.default_rng(0), 0.02)
+    genomes = initial_genomes(SHAPE, 210, np.random.default_rng(0))
     candidates = [make_candidate(genome, SHAPE, 1, index) for index, genome in enumerate(genomes)]
     with ray_workers(factory, workers=2, address=None, cpus=1.0, gpus=0.0) as transport:
         pool = WorkerPool(transport, factory(), unit_timeout_s=60.0)

@@ -26,7 +26,7 @@ def measure(config: SearchSettings, execution: ExecutionSettings, count: int) ->
     with tempfile.TemporaryDirectory() as path, RunFolder(Path(path)) as folder:
         run = prepare(folder, config, False, execution)
         warmups = 2 * max(1, execution.workers or 1)
-        genomes = initial_genomes(run.shape, count + warmups, np.random.default_rng(0), config.mutation_rate)
+        genomes = initial_genomes(run.shape, count + warmups, np.random.default_rng(0))
         candidates = [make_candidate(genome, run.shape, 1, index) for index, genome in enumerate(genomes)]
         with executor_for(run, run.evaluator, execution) as executor:
             while any(worker.images == 0 for worker in executor.workers) or warmups:

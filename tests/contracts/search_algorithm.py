@@ -32,9 +32,9 @@ class SearchAlgorithmContract:
     """Subclasses say how the algorithm is made, and with which variation."""
 
     layout = gene_layout(SHAPE)
-    # By how much 480 questions enlarge the volume of the first 12. NSGA-II reaches 1.176 and the steady state 1.191;
-    # told noise in place of the objectives they reach 1.14.
-    least_gain = 1.15
+    # By how much 480 questions enlarge the volume of the first 12. NSGA-II reaches 1.283 and the steady state 1.289;
+    # told noise in place of the objectives they reach 1.25 on average, and 1.26 at most.
+    least_gain = 1.27
 
     def variation(self) -> Variation:
         return Variation(self.layout, mutation_rate=0.03)
@@ -43,7 +43,7 @@ class SearchAlgorithmContract:
         return GeneticSearch(initial, variation, seed=seed)
 
     def made(self, seed: int = 0, population: int = 12) -> SearchAlgorithm:
-        initial = initial_genomes(SHAPE, population, np.random.default_rng(seed), 0.02)
+        initial = initial_genomes(SHAPE, population, np.random.default_rng(seed))
         return self.algorithm(initial, self.variation(), seed)
 
     def asked(
@@ -80,7 +80,7 @@ class SearchAlgorithmContract:
         assert len({genome.tobytes() for genome in genomes}) == len(genomes)
 
     def test_the_initial_genomes_come_first(self) -> None:
-        initial = initial_genomes(SHAPE, 12, np.random.default_rng(0), 0.02)
+        initial = initial_genomes(SHAPE, 12, np.random.default_rng(0))
         known = {genome.tobytes() for genome in initial}
         assert {genome.tobytes() for genome in self.asked(12)[:12]} == known
 
@@ -112,7 +112,7 @@ class SearchAlgorithmContract:
     def test_an_exhausted_space_ends_the_search(self) -> None:
         """One block, two steps, three components: eight schedules, and one in which nothing runs in step 1."""
         shape = ScheduleShape("pixart", 2, {"transformer_blocks": 1})
-        initial = initial_genomes(shape, 4, np.random.default_rng(0), 0.3)
+        initial = initial_genomes(shape, 4, np.random.default_rng(0))
         search = self.algorithm(initial, Variation(gene_layout(shape), mutation_rate=0.3), 0)
         seen = 0
         for _ in range(20):

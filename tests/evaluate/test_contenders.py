@@ -48,6 +48,35 @@ def test_everything_that_can_be_a_row(folder: Path) -> None:
     ]
 
 
+def test_steps_at_chosen_noise_levels() -> None:
+    found = contenders_for(read_wishes(["steps:0,2,5", "steps:3", "steps:0,1,5", "steps:0,2,5"]), SHAPE)
+    assert found[1:] == [
+        Contender("steps:0,2,5", Kind.FEWER_STEPS, 3, levels=(0, 2, 5)),
+        Contender("steps:3", Kind.FEWER_STEPS, 3),
+        Contender("steps:0,1,5", Kind.FEWER_STEPS, 3, levels=(0, 1, 5)),
+    ]
+    assert rows("steps:0,1,2,3,4,5") == rows()  # what uncached does
+    assert schedule_steps(read_wishes(["steps:0,2,5"])) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["steps:0,2,2", "steps:0,3,1", "steps:1,3", "steps:0,2,x", "steps:0,-1", "steps:0,", "steps:0,1.5"],
+)
+def test_levels_that_are_none_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"increasing whole numbers, 0 first, for example steps:0,2"
+    ) as caught:
+        rows(text)
+    assert str(caught.value).startswith(repr(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_levels_beyond_the_uncached_steps_are_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^'steps:0,2,6': the uncached model's steps are 0 to 5$"):
+        rows("steps:0,2,6")
+
+
 def test_bundled_names() -> None:
     shape = ScheduleShape("pixart", 20, {"transformer_blocks": 8})
     one = contenders_for(read_wishes(["pixart-mini/fast"]), shape)

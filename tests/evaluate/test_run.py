@@ -135,6 +135,26 @@ def test_rows(finished: Path, tiny_folder: Path) -> None:
     ]
 
 
+def test_rows_at_chosen_noise_levels(settings: EvaluateSettings, finished: Path, tmp_path: Path) -> None:
+    wanted = replace(
+        settings,
+        schedules=("steps:0,1", "steps:2", "steps:0,1,2,3"),
+        steps=4,
+        metrics=("error",),
+        reference=None,
+    )
+    results = evaluate(wanted, tmp_path / "out").to_json()
+    rows = {row["name"]: row for row in results["rows"]}
+    assert list(rows) == ["uncached", "steps:0,1", "steps:2"]  # all levels are the uncached model
+    assert {rows[name]["kind"] for name in ("steps:0,1", "steps:2")} == {"fewer-steps"}
+    assert rows["steps:0,1"]["steps"] == 2
+    assert rows["steps:0,1"]["macs"] == rows["steps:2"]["macs"]
+    errors = {name: row["metrics"]["error"]["quality"] for name, row in rows.items() if name != "uncached"}
+    known = {row["name"]: row for row in json.loads((finished / "results.json").read_text())["rows"]}
+    assert errors["steps:2"] == known["steps:2"]["metrics"]["error"]["quality"]
+    assert 0 < errors["steps:0,1"] != errors["steps:2"]
+
+
 def test_numbers_are_those_of_the_log(finished: Path, base: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     records = [json.loads(line) for line in (finished / "scores.jsonl").read_text().splitlines()]

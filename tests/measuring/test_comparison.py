@@ -29,22 +29,25 @@ PROMPTS = prompt_set("toy", ["a", "bb", "ccc"])
 
 
 class ToySampler:
-    """Every pixel of an image is 10 x steps + the job's seed."""
+    """Every pixel of an image is 10 x steps + the job's seed, and with `levels` the last of these more."""
 
-    def __init__(self, steps: int, calls: list[tuple[int, int]]) -> None:
-        self.steps, self.calls = steps, calls
+    def __init__(
+        self, steps: int, calls: list[tuple[int, int]], levels: tuple[int, ...] | None = None
+    ) -> None:
+        self.steps, self.calls, self.levels = steps, calls, levels
         self.pipe = SimpleNamespace(components={})
         self.settings = None
 
-    def with_steps(self, steps: int) -> ToySampler:
-        return ToySampler(steps, self.calls)
+    def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> ToySampler:
+        return ToySampler(steps, self.calls, levels)
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Any:
         return list(prompts)
 
     def sample(self, conditioning: Any, jobs: Sequence[Job]) -> np.ndarray:
         self.calls.append((self.steps, jobs[0].seed))
-        pixels = np.array([10 * self.steps + job.seed for job in jobs], np.uint8)
+        level = 0 if self.levels is None else self.levels[-1]
+        pixels = np.array([10 * self.steps + level + job.seed for job in jobs], np.uint8)
         return np.broadcast_to(pixels[:, None, None, None], (len(jobs), 2, 2, 3)).copy()
 
     def sample_timed(self, conditioning: Any, jobs: Sequence[Job]) -> tuple[np.ndarray, float]:
@@ -113,6 +116,30 @@ def test_rows_take_turns_and_share_their_images() -> None:
     assert {len(each.seconds_per_image) for each in outcomes.values()} == {1}
     assert len(outcomes["steps:2"].images_sha256) == 2
     assert outcomes["steps:2"].images_sha256 != outcomes["steps:3"].images_sha256
+
+
+def test_a_row_at_chosen_noise_levels_takes_them_from_the_uncached_steps() -> None:
+    contenders = [
+        Contender("uncached", Kind.UNCACHED, 5),
+        Contender("steps:2", Kind.FEWER_STEPS, 2),
+        Contender("steps:0,3", Kind.FEWER_STEPS, 2, levels=(0, 3)),
+        Contender("steps:0,4", Kind.FEWER_STEPS, 2, levels=(0, 4)),
+    ]
+    calls: list[tuple[int, int]] = []
+    outcomes = compare(
+        contenders,
+        ToySampler(5, calls),  # type: ignore[arg-type]
+        [Distance()],  # type: ignore[list-item]
+        PROMPTS,
+        seeds_per_prompt=1,
+        first_seed=100,
+        batch_size=3,
+    )
+    # One warm-up for each way to sample, then the four rows: five steps' levels, of which two are used.
+    assert sorted(calls) == sorted([(5, 100), (2, 100), (5, 100), (5, 100)] * 2)
+    assert [each.scores_by["distance"].tolist() for each in outcomes] == [
+        [distance] * 3 for distance in (0.0, 30.0, 3.0, 4.0)
+    ]
 
 
 def test_what_is_done_is_not_made_again() -> None:

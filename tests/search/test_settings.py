@@ -19,6 +19,7 @@ def test_the_presets_recommendations_fill_in_what_is_not_given() -> None:
 
 def test_all_mistakes_are_reported_at_once() -> None:
     values = {"generations": 0, "populaton": 5, "cost": "euros", "guidance_scale": "high", "seed": True}
+    values["granularity"] = "step"
     with pytest.raises(ConfigError) as caught:
         SearchSettings.from_mapping(values)
     message = str(caught.value)
@@ -27,6 +28,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "unknown setting 'populaton', did you mean 'population'?",
         "'generations' must be a whole number from 1 to 1000000, not 0",
         "'cost' must be one of macs, latency, not 'euros'",
+        "'granularity' must be one of steps, components, blocks, not 'step'",
         "'guidance_scale' must be a number from 0 to 1000, not 'high'",
         "'seed' must be a whole number from 0 to 2147483647, not True",
         "'model' is missing",

@@ -1,0 +1,59 @@
+"""`ecad calibrate`: how much a model's outputs change from step to step, into a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ecad.errors import ConfigError
+
+
+def calibrate(
+    model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
+    out: Path = typer.Option(..., "--out", "-o", help="JSON file to write."),
+    prompts: str | None = typer.Option(
+        None, help="Prompts: a text file or a bundled set. [default: the model's]"
+    ),
+    prompts_limit: int = typer.Option(8, min=1, help="Use only the first so many prompts."),
+    batch_size: int = typer.Option(8, min=1, help="Images per batch."),
+    steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
+    guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
+    height: int | None = typer.Option(None, help="Image height in pixels."),
+    width: int | None = typer.Option(None, help="Image width in pixels."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
+    device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
+    force: bool = typer.Option(False, "--force", help="Replace an existing file."),
+) -> None:
+    """Record how far each output is from itself at every other step, in uncached passes over a few prompts.
+
+    For `ecad search --calibration`, and for the heuristic smooth:ALPHA (`ecad schedule new`, `ecad evaluate`).
+    """
+    from ecad.families import find_model
+    from ecad.prompts import load_prompts
+    from ecad.sampling.generation import ModelChoice, Overrides
+    from ecad.sampling.recording import calibrate as record
+    from ecad.sampling.subject import prepare_subject
+    from ecad.schedule import best_masks
+
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists already: choose another name or give --force")
+    source = find_model(model)
+    recommended = None if source.template is None else source.template.search.get("prompts")
+    chosen = prompts or recommended
+    if chosen is None:
+        raise ConfigError(f"model {model!r} has no default for prompts: give --prompts")
+    texts = load_prompts(chosen, prompts_limit)
+    subject = prepare_subject(
+        ModelChoice(model, device, dtype, device_map),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width),
+    )
+    calibration = record(subject, texts.prompts, batch_size)
+    calibration.save(out)
+    print(f"{out}: {calibration.shape.describe()}, {len(texts)} prompts of {texts.name}")
+    masks = best_masks(calibration.output)
+    for count in sorted({max(2, calibration.shape.steps // share) for share in (2, 3, 4, 5)}, reverse=True):
+        if count in masks:
+            print(f"  {count} steps: output:{','.join(map(str, masks[count]))}")
