@@ -102,21 +102,18 @@ def initial_genomes(
                 f"there are fewer than {population} different schedules for {shape.describe()}: "
                 "choose a smaller population"
             )
-        # Where there are too few different masks (few steps), whatever there is.
-        add(_warped_step_mask(shape, rng), "steps")
-        if attempts > 20 * population:
+        if attempts <= 20 * population:
+            add(_warped_step_mask(shape, rng), "steps")
+        else:  # there are too few different masks (few steps): whatever there is
             add(from_genome(rng.random(genome_length(shape)) < rng.random(), shape), finest)
     return np.stack(genomes)
 
 
 def _is_step_mask(schedule: Schedule) -> bool:
     """Whether every step recomputes everything or nothing."""
-    steps = [array[:, present].mean(axis=1) for array, present in _with_presence(schedule)]
-    return all(set(shares.tolist()) <= {0.0, 1.0} and np.array_equal(shares, steps[0]) for shares in steps)
-
-
-def _with_presence(schedule: Schedule) -> list[tuple[BoolArray, BoolArray]]:
-    return [(array, schedule.shape.present[name]) for name, array in schedule.recompute.items()]
+    present = schedule.shape.present
+    entries = np.concatenate([array[:, present[name]] for name, array in schedule.recompute.items()], axis=1)
+    return bool((entries.all(axis=1) | ~entries.any(axis=1)).all())
 
 
 def _warped_step_mask(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:

@@ -183,3 +183,11 @@ def test_heuristics_of_components_begin_as_they_are() -> None:
     for finest, is_there in (("blocks", True), ("components", True), ("steps", False)):
         genomes = initial_genomes(SHAPE, 24, np.random.default_rng(0), finest)  # type: ignore[arg-type]
         assert (attention in {genome.tobytes() for genome in genomes}) == is_there
+
+
+@pytest.mark.parametrize("population", range(2, 13))
+def test_as_many_initial_genomes_as_asked_for_with_few_steps(population: int) -> None:
+    """Three steps have four step masks; the others are of components and blocks."""
+    shape = ScheduleShape("pixart", 3, {"transformer_blocks": 1})
+    genomes = initial_genomes(shape, population, np.random.default_rng(0))
+    assert len({genome.tobytes() for genome in genomes}) == len(genomes) == population
