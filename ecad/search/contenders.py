@@ -51,8 +51,9 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
         *(Contender(f"steps:{count}", Kind.FEWER_STEPS, count) for count in counts),
     ]
     if can_run_at_levels(run):
-        loaded = [_loaded(steps, count, _FRONT_LOADED) for count in counts[-_UNEVEN:]]
-        uneven = dict.fromkeys([*calibrated, *loaded, _loaded(steps, counts[-1], _BACK_LOADED)])
+        front_loaded = [_loaded(steps, count, _FRONT_LOADED) for count in counts[-_UNEVEN:]]
+        back_loaded = [_loaded(steps, count, _BACK_LOADED) for count in counts[-1:]]
+        uneven = dict.fromkeys([*calibrated, *front_loaded, *back_loaded])
         rows += [
             Contender(f"steps:{_numbers(levels)}", Kind.FEWER_STEPS, len(levels), levels=levels)
             for levels in uneven

@@ -122,3 +122,13 @@ def test_half_of_the_initial_genomes_are_of_the_calibration(finished: Path) -> N
         schedule = from_genome(genome, shape)
         array = schedule.recompute["transformer_blocks"]
         assert (array.all(axis=(1, 2)) == schedule.recompute_output).all()
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_search_with_very_few_steps(settings: dict[str, Any], tmp_path: Path, steps: int) -> None:
+    """With two there is no way to take fewer."""
+    config = SearchSettings.from_mapping({**settings, "steps": steps, "generations": 1, "population": 4})
+    search(config, tmp_path / "run")
+    rows = json.loads((tmp_path / "run" / "report.json").read_text())["rows"]
+    assert len({row["name"] for row in rows}) == len(rows)
+    assert any(row["kind"] == "fewer-steps" for row in rows) == (steps == 3)
