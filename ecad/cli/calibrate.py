@@ -17,7 +17,7 @@ def calibrate(
     ),
     prompts_limit: int = typer.Option(8, min=1, help="Use only the first so many prompts."),
     batch_size: int = typer.Option(8, min=1, help="Images per batch."),
-    steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
+    steps: int | None = typer.Option(None, min=1, help="Denoising steps. [default: the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
     true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
     height: int | None = typer.Option(None, help="Image height in pixels."),
@@ -50,6 +50,8 @@ def calibrate(
         ModelChoice(model, device, dtype, device_map),
         Overrides(steps, guidance_scale, true_cfg_scale, height, width),
     )
+    subject.sampler.encode(texts.prompts, batch_size)
+    subject.model.free_text_encoders()  # memory for the images
     calibration = record(subject, texts.prompts, batch_size)
     calibration.save(out)
     print(f"{out}: {calibration.shape.describe()}, {len(texts)} prompts of {texts.name}")

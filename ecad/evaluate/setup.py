@@ -25,12 +25,15 @@ from ecad.prompts import PromptSet, load_prompts
 from ecad.sampling.baseline import load_baseline
 from ecad.sampling.baseline_spec import BaselineSpec, parse_baseline
 from ecad.sampling.generation import GenerationSettings
+from ecad.sampling.noise_levels import try_levels
 from ecad.sampling.recording import CALIBRATION_PROMPTS, calibrate
 from ecad.sampling.subject import Subject, prepare_subject
 from ecad.schedule import Calibration, load_calibration
 from ecad.scoring import Scorer, SetScorer, make_scorer, make_set_scorer, metric_names
 from ecad.scoring.references import list_pictures
 from ecad.storage import ResultsFolder
+
+_CALIBRATION_FILE = "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
         overrides = replace(overrides, steps=schedule_steps(wishes))
     subject = prepare_subject(settings.choice, overrides)
     generation = subject.settings
-    contenders = contenders_for(wishes, subject.shape, _calibration(settings, subject, wishes))
+    calibration = _calibration(folder, settings, subject, wishes, prompts)
+    contenders = contenders_for(wishes, subject.shape, calibration)
+    if any(contender.levels is not None for contender in contenders):
+        try_levels(subject.sampler, prompts.prompts, settings.batch_size)
     for scorer in scorers:
         scorer.check(prompts.prompts, generation.height, generation.width)
     baselines = []
@@ -77,6 +83,8 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
     surroundings = environment(subject.model.device, pipe.transformer.dtype)
     folder.claim(_identity(settings, subject, prompts, contenders, specs, reference, surroundings))
     folder.write_json("environment.json", surroundings)
+    if calibration is not None:
+        calibration.save(folder.path / _CALIBRATION_FILE)
     return PreparedEvaluation(
         settings=settings,
         subject=subject,
@@ -90,13 +98,20 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
 
 
 def _calibration(
-    settings: ResolvedEvaluateSettings, subject: Subject, wishes: Sequence[Wish]
+    folder: ResultsFolder,
+    settings: ResolvedEvaluateSettings,
+    subject: Subject,
+    wishes: Sequence[Wish],
+    prompts_of_rows: PromptSet,
 ) -> Calibration | None:
-    """For smooth:ALPHA: the given file, or one made now on the prompts that a search of this model would use."""
+    """For smooth:ALPHA: the given file, that of an earlier start, or one made now on the prompts that a search of this
+    model would use."""
     if settings.calibration is not None:
         return load_calibration(Path(settings.calibration).expanduser())
     if not need_calibration(wishes):
         return None
+    if (folder.path / _CALIBRATION_FILE).is_file():
+        return load_calibration(folder.path / _CALIBRATION_FILE)
     template = subject.source.template
     prompts = None if template is None else template.search.get("prompts")
     if prompts is None:
@@ -106,6 +121,9 @@ def _calibration(
             "with ecad calibrate, and give --calibration FILE"
         )
     texts = load_prompts(prompts, CALIBRATION_PROMPTS)
+    for each in (prompts_of_rows, texts):
+        subject.sampler.encode(each.prompts, settings.batch_size)
+    subject.model.free_text_encoders()  # memory for the images
     return calibrate(subject, texts.prompts, settings.batch_size)
 
 

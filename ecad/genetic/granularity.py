@@ -17,7 +17,7 @@ from ecad.schedule import GeneLayout
 Granularity = Literal["steps", "components", "blocks"]
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
-# So many populations, the first included, differ in whole steps only.
+# For so many populations, the first included, children are changed by whole steps only.
 COARSE_POPULATIONS = 3
 
 # Afterwards: how often a child's change is one of whole steps, of components in all blocks, of single genes.

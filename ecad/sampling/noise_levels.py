@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ecad.errors import ModelError
+from ecad.sampling.base import Job, Sampler
 
 
 def set_levels(scheduler: Any, steps: int, levels: Sequence[int] | None, device: Any) -> torch.Tensor:
@@ -35,12 +36,26 @@ def set_levels(scheduler: Any, steps: int, levels: Sequence[int] | None, device:
 
 def check_levels(scheduler: Any, timesteps: torch.Tensor, sigmas: Any, levels: Sequence[int]) -> None:
     """ModelError unless the scheduler is now at these timesteps, and at the same levels of the earlier `sigmas`."""
-    same = torch.allclose(scheduler.timesteps.double(), timesteps.double(), rtol=1e-6)
+    same = _close(scheduler.timesteps, timesteps)
     if same and isinstance(sigmas, torch.Tensor):
         wanted = torch.cat([sigmas[list(levels)], sigmas[-1:]])  # the last one is where the denoising ends
-        same = torch.allclose(scheduler.sigmas.double(), wanted.double(), rtol=1e-5)
+        same = _close(scheduler.sigmas, wanted)
     if not same:
         raise _cannot(scheduler, "it makes other noise levels of custom ones")
+
+
+def try_levels(sampler: Sampler, prompts: Sequence[str], batch_size: int) -> None:
+    """ModelError if the sampler cannot run at some of its noise levels: tried with one image in two steps."""
+    steps = sampler.settings.steps
+    two = sampler.with_steps(steps, (0, steps // 2))
+    two.sample(sampler.encode(prompts, batch_size), [Job(0, 0)])
+
+
+def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    # Compared on the CPU: not every device has numbers of 64 bits.
+    return torch.allclose(one.cpu().double(), other.cpu().double(), rtol=1e-5)
 
 
 def _cannot(scheduler: Any, why: str) -> ModelError:

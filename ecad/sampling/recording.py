@@ -21,10 +21,14 @@ from ecad.schedule.shape import ScheduleShape
 
 SKETCH_SIZE = 1021
 CALIBRATION_PROMPTS = 8  # where nobody says how many
+_MOST = 1000.0  # of a relative distance: an output that is zero at one step must not count for more than all others
 
 
 def calibrate(subject: Subject, prompts: Sequence[str], batch_size: int) -> Calibration:
-    """Uncached passes over these prompts, one image each with the seeds 0, 1, ..., as the mean over the images."""
+    """Uncached passes over these prompts, one image each with the seeds 0, 1, ..., as the mean over the images.
+
+    Its numbers are as a file would hold them. ModelError for outputs that are not finite.
+    """
     sampler, shape, model = subject.sampler, subject.shape, subject.model
     conditioning = sampler.encode(prompts, batch_size)
     parts: list[tuple[int, Calibration]] = []
@@ -38,19 +42,27 @@ def calibrate(subject: Subject, prompts: Sequence[str], batch_size: int) -> Cali
         return np.average(tables, axis=0, weights=[images for images, _ in parts])
 
     settings = subject.settings
+    output = mean([part.output for _, part in parts])
+    components = {name: mean([part.components[name] for _, part in parts]) for name in shape.array_shapes()}
+    if not all(np.isfinite(values).all() for values in (output, *components.values())):
+        raise ModelError(
+            f"cannot calibrate {subject.source.name}: some outputs are not finite in {settings.steps} steps with "
+            f"{model.pipe.transformer.dtype}: try another --dtype"
+        )
     return Calibration(
         shape,
-        {name: mean([part.components[name] for _, part in parts]) for name in parts[0][1].components},
-        mean([part.output for _, part in parts]),
+        components,
+        output,
         {
             "model": subject.source.name,
             "images": len(prompts),
             "height": settings.height,
             "width": settings.width,
             "guidance_scale": settings.guidance_scale,
+            "true_cfg_scale": settings.true_cfg_scale,
             "scheduler": type(model.pipe.scheduler).__name__,
         },
-    )
+    ).rounded()
 
 
 class Sketch:
@@ -59,7 +71,7 @@ class Sketch:
     Every entry gets a random sign and is added to the place that its number has modulo the size, a prime, so that no
     channel stays in one place. It is linear, and keeps squared lengths on average, with a relative standard deviation
     of about sqrt(2 / SKETCH_SIZE) = 4.4 % for a row whose energy is not in a few entries: 2.2 % of a distance, and less
-    of a mean over rows. Memory is bounded by the number of outputs and not by their sizes.
+    of a mean over rows. What is kept depends on the number of outputs and not on their sizes.
     """
 
     def __init__(self) -> None:
@@ -111,6 +123,12 @@ def record(
             f"cannot calibrate: the transformer ran {len(whole)} times in {shape.steps} steps, not equally often in "
             "each"
         )
+    uneven = next((key for key, sketches in parts.items() if len(sketches) != len(whole)), None)
+    if uneven is not None:
+        raise ModelError(
+            f"cannot calibrate: component {uneven[2]} of {uneven[0]}[{uneven[1]}] ran {len(parts[uneven])} times in "
+            f"{len(whole)} runs of the transformer: another tool calls it, or calls past it"
+        )
     components = {name: np.zeros((shape.steps, *size)) for name, size in shape.array_shapes().items()}
     for (block_list, block, component), sketches in parts.items():
         components[block_list][:, :, block, component] = _distances(sketches, shape.steps)
@@ -127,7 +145,7 @@ def _distances(sketches: list[torch.Tensor], steps: int) -> FloatArray:
     result = torch.zeros(steps, steps, dtype=torch.float64)
     for used in range(steps):
         gaps = (by_step - by_step[used]).norm(dim=2)
-        result[:, used] = (gaps / lengths[used].clamp_min(1e-30)).mean(dim=1)
+        result[:, used] = (gaps / lengths[used].clamp_min(1e-30)).clamp_max(_MOST).mean(dim=1)
     distances: FloatArray = result.numpy()
     return distances
 

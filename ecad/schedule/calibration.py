@@ -42,6 +42,10 @@ class Calibration:
                 "ecad calibrate"
             )
 
+    def rounded(self) -> Calibration:
+        """With the numbers that a file would hold."""
+        return Calibration.from_json(self.to_json(), "of this model")
+
     def to_json(self) -> dict[str, Any]:
         return {
             "ecad_calibration": CALIBRATION_FORMAT,

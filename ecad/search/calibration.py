@@ -15,21 +15,25 @@ from ecad.storage import RunFolder
 CALIBRATION_FILE = "calibration.json"
 
 
-def calibration_for(
-    folder: RunFolder, settings: ResolvedSearchSettings, subject: Subject, prompts: PromptSet
-) -> Calibration:
-    """The calibration that gives this search its seeds: given, from an earlier start, or measured now."""
+def known_calibration(
+    folder: RunFolder, settings: ResolvedSearchSettings, subject: Subject
+) -> Calibration | None:
+    """The calibration of this run's earlier start, or the given one; None if there is none yet."""
     path = folder.path / CALIBRATION_FILE
-    if not path.is_file():
-        if not folder.log.is_empty:
+    if not folder.log.is_empty:
+        if not path.is_file():
             raise RunError(f"run folder {folder.path} has evaluations but its {CALIBRATION_FILE} is lost")
-        if settings.calibration is not None:
-            found = load_calibration(Path(settings.calibration).expanduser())
-        else:
-            found = calibrate(subject, prompts.prompts[:CALIBRATION_PROMPTS], settings.batch_size)
-        found.check_fits(subject.shape)
-        found.save(path)
-    # Always as it is in the file, whose numbers are rounded: a search that is continued has the same seeds.
-    calibration = load_calibration(path)
-    calibration.check_fits(subject.shape)
-    return calibration
+        found = load_calibration(path)
+    elif settings.calibration is not None:
+        found = load_calibration(Path(settings.calibration).expanduser())
+    else:
+        return None
+    found.check_fits(subject.shape)
+    return found
+
+
+def measured_calibration(
+    settings: ResolvedSearchSettings, subject: Subject, prompts: PromptSet
+) -> Calibration:
+    """A new one, on the first prompts of the search."""
+    return calibrate(subject, prompts.prompts[:CALIBRATION_PROMPTS], settings.batch_size)

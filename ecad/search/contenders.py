@@ -9,7 +9,7 @@ from ecad.errors import ModelError
 from ecad.genetic.seeding import baseline_heuristics
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
-from ecad.sampling.base import Job
+from ecad.sampling.noise_levels import try_levels
 from ecad.schedule import Schedule, best_masks, heuristic, smooth_of_share
 from ecad.search.setup import PreparedRun
 
@@ -50,7 +50,7 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
         *(Contender(schedule.name, Kind.HEURISTIC, steps, schedule) for schedule in heuristics),
         *(Contender(f"steps:{count}", Kind.FEWER_STEPS, count) for count in counts),
     ]
-    if can_run_at_levels(run):
+    if _can_run_at_levels(run):
         front_loaded = [_loaded(steps, count, _FRONT_LOADED) for count in counts[-_UNEVEN:]]
         back_loaded = [_loaded(steps, count, _BACK_LOADED) for count in counts[-1:]]
         uneven = dict.fromkeys([*calibrated, *front_loaded, *back_loaded])
@@ -61,12 +61,9 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     return rows
 
 
-def can_run_at_levels(run: PreparedRun) -> bool:
-    """Whether the scheduler can run at some of its own noise levels, tried with one image in two steps."""
-    sampler = run.subject.sampler
+def _can_run_at_levels(run: PreparedRun) -> bool:
     try:
-        two = sampler.with_steps(run.shape.steps, (0, run.shape.steps // 2))
-        two.sample(sampler.encode(run.heldout_prompts.prompts, run.settings.batch_size), [Job(0, 0)])
+        try_levels(run.subject.sampler, run.heldout_prompts.prompts, run.settings.batch_size)
     except ModelError as error:
         _LOGGER.warning("no rows of uneven steps in the report: %s", error)
         return False

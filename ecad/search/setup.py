@@ -14,7 +14,7 @@ from ecad.sampling.recording import CALIBRATION_PROMPTS
 from ecad.sampling.subject import Subject, prepare_subject
 from ecad.schedule import Calibration, ScheduleShape
 from ecad.scoring import Scorer, make_quality
-from ecad.search.calibration import calibration_for
+from ecad.search.calibration import CALIBRATION_FILE, known_calibration, measured_calibration
 from ecad.search.claim import check_folder
 from ecad.search.evaluator import ModelEvaluator
 from ecad.search.latency import latency_table
@@ -66,6 +66,7 @@ def prepare(
     for prompts in (search_prompts, selection_prompts, heldout_prompts):
         if prompts is not None:
             scorer.check(prompts.prompts, generation.height, generation.width)
+    calibration = known_calibration(folder, settings, subject)
     folder.write_config(content)
     folder.write_json("environment.json", environment_of(subject))
     table = latency_table(folder, settings, subject, search_prompts)
@@ -84,7 +85,9 @@ def prepare(
     for texts in (heldout_prompts.prompts, search_prompts.prompts[:CALIBRATION_PROMPTS]):
         subject.sampler.encode(texts, settings.batch_size)
     subject.model.free_text_encoders()
-    calibration = calibration_for(folder, settings, subject, search_prompts)
+    if calibration is None:
+        calibration = measured_calibration(settings, subject, search_prompts)
+    calibration.save(folder.path / CALIBRATION_FILE)
     return PreparedRun(
         settings,
         subject,

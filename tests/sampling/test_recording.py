@@ -116,3 +116,60 @@ class TestSketch:
         assert torch.equal(sketch((image, text)), sketch(torch.cat([image, text], dim=1)))
         assert torch.equal(sketch({"sample": image}), sketch(image))
         assert sketch(torch.ones(1, 5000, dtype=torch.float16)).dtype == torch.float32
+
+
+class TestOutputsThatCannotBe:
+    def outputs(self, subject: Subject, change: Any) -> Any:
+        """A calibration while one component's output is changed."""
+        transformer, family = subject.model.pipe.transformer, subject.model.family
+        module = next(iter(component_modules(transformer, family).values()))
+        hook = module.register_forward_hook(change)
+        try:
+            return calibrate(subject, PROMPTS, batch_size=3)
+        finally:
+            hook.remove()
+
+    def test_not_finite(self, subject: Subject) -> None:
+        def ruin(_module: Any, _args: Any, output: Any) -> Any:
+            first = output[0] if isinstance(output, tuple) else output
+            ruined = first * float("nan")
+            return (ruined, *output[1:]) if isinstance(output, tuple) else ruined
+
+        with pytest.raises(ModelError, match="some outputs are not finite .*float32: try another --dtype"):
+            self.outputs(subject, ruin)
+
+    def test_zero_at_one_step(self, subject: Subject) -> None:
+        """It counts as far away, but not for more than everything else."""
+        calls: list[None] = []
+
+        def zero_first(_module: Any, _args: Any, output: Any) -> Any:
+            calls.append(None)
+            if len(calls) > 1:
+                return output
+            return tuple(0 * part for part in output) if isinstance(output, tuple) else 0 * output
+
+        calibration = self.outputs(subject, zero_first)
+        assert max(values.max() for values in calibration.components.values()) <= 1000.0
+
+    def test_a_component_that_is_not_called(self, subject: Subject) -> None:
+        transformer, family = subject.model.pipe.transformer, subject.model.family
+        (block_list, block, component), module = next(iter(component_modules(transformer, family).items()))
+        with pytest.raises(
+            ModelError, match=rf"component {component} of {block_list}\[{block}\] ran 0 times"
+        ):
+            record(_OnlyWhole(transformer), family, subject.shape, lambda: None)
+        assert not module._forward_hooks
+
+
+class _OnlyWhole(torch.nn.Module):
+    """Has the blocks of a transformer and, when a hook is put on it, calls that once a step without running them."""
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        for name, child in transformer.named_children():
+            self.add_module(name, child)
+
+    def register_forward_hook(self, hook: Any, **_: Any) -> Any:  # type: ignore[override]
+        for _step in range(STEPS):
+            hook(self, (), torch.ones(1, 3))
+        return super().register_forward_hook(hook)

@@ -132,3 +132,22 @@ def test_a_search_with_very_few_steps(settings: dict[str, Any], tmp_path: Path, 
     rows = json.loads((tmp_path / "run" / "report.json").read_text())["rows"]
     assert len({row["name"] for row in rows}) == len(rows)
     assert any(row["kind"] == "fewer-steps" for row in rows) == (steps == 3)
+
+
+def test_one_of_an_earlier_start_without_evaluations_is_made_anew(
+    finished: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Nothing was found with it, so the folder may be of other settings now."""
+    (tmp_path / "run").mkdir()
+    content = json.loads((finished / "calibration.json").read_text())
+    content["output"] = np.full((6, 6), 0.5).tolist()
+    (tmp_path / "run" / "calibration.json").write_text(json.dumps(content))
+    search(SearchSettings.from_mapping(settings), tmp_path / "run")
+    assert log_of(tmp_path / "run") == log_of(finished)
+
+
+def test_a_wrong_file_is_found_before_the_folder_is_changed(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = SearchSettings.from_mapping({**settings, "calibration": str(tmp_path / "absent.json")})
+    with pytest.raises(ScheduleError, match="cannot read the calibration"):
+        search(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
