@@ -24,7 +24,10 @@ from ecad.families import find_model
 from ecad.families.workload import workload_for
 from ecad.measuring.macs import uncached_macs
 from ecad.measuring.statistics import mean_interval, paired_interval
-from ecad.schedule import ScheduleShape, heuristic, save_schedule
+from ecad.sampling.generation import ModelChoice
+from ecad.sampling.recording import calibrate
+from ecad.sampling.subject import prepare_subject
+from ecad.schedule import ScheduleShape, heuristic, load_calibration, save_schedule
 
 SHAPE = ScheduleShape("pixart", 4, {"transformer_blocks": 3})
 RANDOM = heuristic("random:0.4:1", SHAPE).replace(
@@ -153,6 +156,25 @@ def test_rows_at_chosen_noise_levels(settings: EvaluateSettings, finished: Path,
     known = {row["name"]: row for row in json.loads((finished / "results.json").read_text())["rows"]}
     assert errors["steps:2"] == known["steps:2"]["metrics"]["error"]["quality"]
     assert 0 < errors["steps:0,1"] != errors["steps:2"]
+
+
+def test_smooth_needs_a_calibration_and_keeps_it(
+    settings: EvaluateSettings, tiny_folder: Path, tmp_path: Path
+) -> None:
+    wanted = replace(settings, schedules=("smooth:0.2",), metrics=("error",), reference=None)
+    # The tiny model has no prompts of its own for one, and those that it is judged on do not count.
+    with pytest.raises(ConfigError, match="has no default prompts for one: make it with ecad calibrate"):
+        evaluate(wanted, tmp_path / "out")
+    assert not (tmp_path / "out" / "environment.json").exists()
+    choice = ModelChoice(str(tiny_folder), "cpu", embedding_cache=False)
+    subject = prepare_subject(choice, settings.overrides)
+    calibration = calibrate(subject, ["a large red circle"], batch_size=1)
+    calibration.save(tmp_path / "c.json")
+    given = replace(wanted, calibration=str(tmp_path / "c.json"))
+    rows = {row["name"]: row for row in evaluate(given, tmp_path / "out").to_json()["rows"]}
+    assert rows["smooth:0.2"]["kind"] == "heuristic"
+    kept = load_calibration(tmp_path / "out" / "calibration.json")
+    assert np.array_equal(kept.output, calibration.output)
 
 
 def test_numbers_are_those_of_the_log(finished: Path, base: Path) -> None:
