@@ -75,12 +75,15 @@ def test_a_peft_wrapper_is_looked_through(own_copy: Any) -> None:
 
 
 @pytest.mark.parametrize("offload_first", [True, False])
-def test_model_offloading(case: Any, offload_first: bool) -> None:
+@pytest.mark.parametrize(
+    "kind", ["random_schedule", "mixed_schedule"]
+)  # the second has a hook on the transformer
+def test_model_offloading(case: Any, kind: str, offload_first: bool) -> None:
     """`enable_model_cpu_offload` needs an accelerator; this is what it installs, with the CPU in its place."""
     from accelerate import cpu_offload_with_hook
     from accelerate.hooks import remove_hook_from_module
 
-    schedule = case.random_schedule(9)
+    schedule = getattr(case, kind)(9)
     expected = case.reference_images(schedule)
     untouched = case.run()
     if offload_first:

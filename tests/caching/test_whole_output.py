@@ -99,29 +99,6 @@ def test_strength_enters_the_schedule_in_the_middle(
     assert np.array_equal(images, expected)
 
 
-@pytest.mark.parametrize("offload_first", [True, False])
-def test_model_offloading(case: Any, offload_first: bool) -> None:
-    from accelerate import cpu_offload_with_hook
-    from accelerate.hooks import remove_hook_from_module
-
-    schedule = case.mixed_schedule(0)
-    expected, untouched = case.reference_images(schedule), case.run()
-    if offload_first:
-        cpu_offload_with_hook(case.pipe.transformer, "cpu")
-        ecad.apply(case.pipe, schedule)
-    else:
-        ecad.apply(case.pipe, schedule)
-        cpu_offload_with_hook(case.pipe.transformer, "cpu")
-    try:
-        assert np.array_equal(case.run(), expected)
-        ecad.remove(case.pipe)
-        assert np.array_equal(case.run(), untouched)
-        assert hasattr(case.pipe.transformer, "_hf_hook")  # the offloading is still there
-    finally:
-        remove_hook_from_module(case.pipe.transformer)
-    assert np.array_equal(case.run(), untouched)
-
-
 def test_a_tool_that_comes_later_and_goes_round_the_hook_is_refused(case: Any) -> None:
     """Its components would be left out without the output that stands for them."""
     transformer = case.pipe.transformer
