@@ -54,37 +54,6 @@ class Evaluation:
         return cls(key, math.nan, math.nan, (), 0, None, reason)
 
 
-@dataclass(frozen=True)
-class WorkerReport:
-    """What a display says about one worker. Rates count the time since the worker was ready."""
-
-    name: str  # its number, from 1
-    state: str  # "starting", "idle", "busy" or "given up"
-    place: str  # host and process, "" before it is ready
-    images: int
-    images_per_second: float
-    busy_share: float  # of the time since it was ready
-    restarts: int  # how often it was lost, hung or broken, and replaced
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a display needs to know; sent after every evaluation and, while reporting, after every batch."""
-
-    phase: str  # "search", then "selection" and "held-out"
-    generation: int
-    generations: int
-    evaluated: int  # of this generation's candidates
-    population: int
-    evaluations: int  # in the log, earlier starts included
-    points: list[tuple[float, float]]  # the front so far: (cost, quality), cheapest first
-    hypervolume: float
-    images: tuple[int, int] = (0, 0)  # of the selection or the held-out prompts: done, total
-    images_per_evaluation: int = 1
-    workers: Sequence[WorkerReport] = ()
-    failures: int = 0  # candidates in the log that could not be evaluated
-
-
 # For each schedule the scores of a batch's images.
 BatchScores = tuple[tuple[float, ...], ...]
 

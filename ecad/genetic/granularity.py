@@ -32,7 +32,6 @@ class Levels:
     """
 
     def __init__(self, finest: Granularity, seen: Sized, coarse: int, steps: int) -> None:
-        self.finest = finest
         self._seen = seen
         self._coarse = min(coarse, 2 ** (steps - 1) // 4)  # there are only so many step masks
         self._choices = GRANULARITIES[: GRANULARITIES.index(finest) + 1]

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from ecad.arrays import Images
+from ecad.arrays import FloatArray, Images, Scores
 from ecad.errors import ConfigError, ScoreError
-
-Scores = npt.NDArray[np.float64]  # shape (n,): one score per image
-FloatArray = npt.NDArray[np.floating[Any]]
 
 
 class Scorer(Protocol):
