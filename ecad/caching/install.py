@@ -116,7 +116,7 @@ class AppliedSchedule:
         self._state.begin_forward(self._context.current)
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._state.end_forward()
+        self._state.end_forward(output)
 
 
 def apply(

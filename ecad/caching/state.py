@@ -112,9 +112,12 @@ class CacheState:
         self._hooked_output = False
         self._tick = tick
 
-    def end_forward(self) -> None:
-        """Called after each forward that did not fail. Refuses one that went past the hooks."""
+    def end_forward(self, output: Any) -> None:
+        """Called with the result of each forward that did not fail. Refuses one that went past the hooks."""
         tick, self._tick = self._tick, None
+        if tick is not None and self.keeps_everything:
+            # A schedule that never reuses the whole output has no hook that stores it; another may go on from here.
+            self._lanes[tick.lane].output = output
         if tick is not None and self.schedule.reuses_output and not self._hooked_output:
             raise ScheduleError(_GONE_ROUND.format("the transformer"))
         if tick is not None and tick.starts_lane and not self._keys <= self._ran:
@@ -172,8 +175,7 @@ class CacheState:
         else:
             output = lane.output
             self.reused += len(self._keys)
-        keeps = self.keeps_everything or lane.plan.keeps_output[tick.step]
-        lane.output = output if keeps else None
+        lane.output = output if lane.plan.keeps_output[tick.step] else None
         return output
 
     def run(

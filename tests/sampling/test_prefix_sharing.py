@@ -26,6 +26,7 @@ from ecad.schedule import (
     gene_layout,
     genome_length,
     group_by_prefix,
+    heuristic,
     plan_execution,
     shared_steps,
 )
@@ -105,6 +106,19 @@ def test_pixart(tiny_pipe: Any, tiny_folder: Path, scheduler: tuple[Any, dict[st
         model, GenerationSettings(steps=7, guidance_scale=4.0, height=16, width=16, max_sequence_length=12)
     )
     check(sampler, family_tree(ScheduleShape("pixart", 7, {"transformer_blocks": 3}), 6, 0), FeedForward)
+
+
+def test_any_order(tiny_pipe: Any, tiny_folder: Path) -> None:
+    """A schedule that never reuses the whole output comes first, one that does goes on from its steps."""
+    from diffusers.models.attention import FeedForward
+
+    model = LoadedModel(find_model(str(tiny_folder)), get_family("pixart"), tiny_pipe, torch.device("cpu"))
+    settings = GenerationSettings(steps=7, guidance_scale=4.0, height=16, width=16, max_sequence_length=12)
+    shape = ScheduleShape("pixart", 7, {"transformer_blocks": 3})
+    order = [heuristic(name, shape) for name in ("mask:0,2,3,5", "output:0,1,2,4", "mask:0,2", "output:0,4")]
+    check(make_sampler(model, settings), order, FeedForward)
+    every, none = heuristic("all", shape), heuristic("output:0,1,4", shape)
+    check(make_sampler(model, settings), [every, none], FeedForward)
 
 
 @pytest.mark.parametrize("true_cfg_scale", [1.0, 2.5])
