@@ -14,19 +14,24 @@ from pymoo.problems.static import StaticProblem
 from ecad.arrays import BoolArray
 from ecad.genetic.base import Objectives, finite_or_failed
 from ecad.genetic.operators import UnseenOnly, Variation
+from ecad.genetic.screening import Screening
 
 
 class GeneticSearch:
     """A `SearchAlgorithm` in generations. `initial` has shape (population, genes).
 
-    `ask` gives the next generation, at most as large as the population; `tell` must answer exactly that.
+    `ask` gives the next generation, at most as large as the population; `tell` must answer exactly that. With
+    `screening` it is chosen from more children.
     """
 
-    def __init__(self, initial: BoolArray, variation: Variation, *, seed: int) -> None:
+    def __init__(
+        self, initial: BoolArray, variation: Variation, *, seed: int, screening: Screening | None = None
+    ) -> None:
         population, genes = initial.shape
         self._unseen = UnseenOnly()
         self._problem = Problem(n_var=genes, n_obj=2, xl=0, xu=1, vtype=bool)
-        self._algorithm = variation.algorithm(self._unseen, population, sampling=initial)
+        self._screening = screening
+        self._algorithm = variation.algorithm(self._unseen, population, screening, sampling=initial)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pymoo's hint about its optional compiled modules
             self._algorithm.setup(self._problem, termination=NoTermination(), seed=seed)
@@ -49,6 +54,8 @@ class GeneticSearch:
             )
         if not np.array_equal(genomes, self._asked.get("X")):
             raise ValueError("tell() needs the genomes of the last ask(), in its order")
+        if self._screening is not None:
+            self._screening.tell(genomes, objectives)
         static = StaticProblem(self._problem, F=finite_or_failed(objectives))
         Evaluator().eval(static, self._asked)
         self._algorithm.tell(infills=self._asked)

@@ -15,6 +15,7 @@ from pymoo.core.repair import Repair
 from pymoo.util.misc import crossover_mask
 
 from ecad.genetic.granularity import COARSE_POPULATIONS, Granularity, Levels, coarsened
+from ecad.genetic.screening import ScreenedMating, Screening
 from ecad.schedule import GeneLayout
 
 _MOVES = 0.6  # of the changes of groups; the others are flips
@@ -186,6 +187,7 @@ class Variation:
     crossover_probability: float = 0.9
     mutation_rate: float = 0.02
     granularity: Granularity = "blocks"  # the finest
+    coarse_populations: int = COARSE_POPULATIONS  # for so many, only whole steps are changed
 
     def crossover(self, levels: Levels) -> Crossover:
         fewest, most = self.crossover_points
@@ -194,11 +196,13 @@ class Variation:
     def mutation(self, levels: Levels) -> Mutation:
         return ScheduleMutation(self.mutation_rate, self.layout, levels)
 
-    def algorithm(self, unseen: UnseenOnly, population: int, **settings: Any) -> NSGA2:
+    def algorithm(
+        self, unseen: UnseenOnly, population: int, screening: Screening | None = None, **settings: Any
+    ) -> NSGA2:
         """pymoo's NSGA-II with these operators, for every search that this package has."""
         steps = int(self.layout.steps.max()) + 1
-        levels = Levels(self.granularity, unseen.seen, COARSE_POPULATIONS * population, steps)
-        return NSGA2(
+        levels = Levels(self.granularity, unseen.seen, self.coarse_populations * population, steps)
+        algorithm = NSGA2(
             pop_size=population,
             crossover=self.crossover(levels),
             mutation=self.mutation(levels),
@@ -206,3 +210,6 @@ class Variation:
             eliminate_duplicates=unseen,
             **settings,
         )
+        if screening is not None:
+            algorithm.mating = ScreenedMating(algorithm.mating, screening)
+        return algorithm

@@ -17,6 +17,7 @@ from pymoo.problems.static import StaticProblem
 from ecad.arrays import BoolArray
 from ecad.genetic.base import Objectives, finite_or_failed
 from ecad.genetic.operators import UnseenOnly, Variation
+from ecad.genetic.screening import Screening
 
 
 class SteadyStateSearch:
@@ -26,14 +27,22 @@ class SteadyStateSearch:
     further questions are children of the initial genomes.
     """
 
-    def __init__(self, initial: BoolArray, variation: Variation, *, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        initial: BoolArray,
+        variation: Variation,
+        *,
+        rng: np.random.Generator,
+        screening: Screening | None = None,
+    ) -> None:
         self._size, genes = initial.shape
         self._rng = rng
         self._initial = list(initial)
         self._unseen = UnseenOnly()
         self._problem = Problem(n_var=genes, n_obj=2, xl=0, xu=1, vtype=bool)
         self._survival = RankAndCrowding()
-        self._algorithm = variation.algorithm(self._unseen, self._size)
+        self._screening = screening
+        self._algorithm = variation.algorithm(self._unseen, self._size, screening)
         self._algorithm.random_state = rng  # by which tournaments of equals are decided
         # Until there are answers: parents without merit.
         self._orphans = self._ranked(Population.new("X", initial), np.zeros((self._size, 2)))
@@ -58,6 +67,8 @@ class SteadyStateSearch:
 
     def tell(self, genomes: BoolArray, objectives: Objectives) -> None:
         """The objectives of genomes, one after the other. They need not have been asked for."""
+        if self._screening is not None:
+            self._screening.tell(genomes, objectives)
         for genome, values in zip(genomes, finite_or_failed(objectives), strict=True):
             self._unseen.seen.add(genome.tobytes())
             known = self._population.get("F") if len(self._population) else np.zeros((0, 2))

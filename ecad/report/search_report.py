@@ -48,13 +48,17 @@ class Versus:
 class Volumes:
     """Held-out hypervolumes of the front and of its rivals, in the run's own cost.
 
-    The reference is cost 1 and the worst row's quality. The interval is that of front minus heuristics.
+    The reference is cost 1 and the worst row's quality. `rivals` is the hypervolume of heuristics and fewer steps
+    together, and the intervals are those of front minus heuristics and of front minus rivals. Reports of older versions
+    know nothing of the rivals together.
     """
 
     cost: Measure
     reference_quality: float
     by_kind: Mapping[Kind, float]
     front_minus_heuristic: tuple[float, float]
+    rivals: float | None = None
+    front_minus_rivals: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -63,13 +67,26 @@ class Volumes:
             "reference_quality": self.reference_quality,
             **{kind.value: volume for kind, volume in self.by_kind.items()},
             "front_minus_heuristic_interval": list(self.front_minus_heuristic),
+            **(
+                {}
+                if self.front_minus_rivals is None
+                else {"rivals": self.rivals, "front_minus_rivals_interval": list(self.front_minus_rivals)}
+            ),
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Volumes:
         low, high = content["front_minus_heuristic_interval"]
         by_kind = {kind: float(content[kind.value]) for kind in Kind if kind.value in content}
-        return cls(content["cost"], content["reference_quality"], by_kind, (low, high))
+        against_all = content.get("front_minus_rivals_interval")
+        return cls(
+            content["cost"],
+            content["reference_quality"],
+            by_kind,
+            (low, high),
+            content.get("rivals"),
+            None if against_all is None else (against_all[0], against_all[1]),
+        )
 
 
 @dataclass(frozen=True)

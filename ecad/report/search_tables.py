@@ -57,12 +57,18 @@ def _metric(report: SearchReport) -> MetricColumn:
 def volumes_text(report: SearchReport) -> str:
     """The held-out hypervolumes in a sentence."""
     volumes = report.volumes
-    low, high = volumes.front_minus_heuristic
-    return (
+
+    def written(interval: tuple[float, float]) -> str:
+        return f"(front's difference {interval[0]:+.4f} to {interval[1]:+.4f})"
+
+    text = (
         f"held-out hypervolume ({volumes.cost}): front {volumes.by_kind[Kind.FRONT]:.4f}, "
-        f"heuristics {volumes.by_kind[Kind.HEURISTIC]:.4f} (difference {low:+.4f} to {high:+.4f}), "
+        f"heuristics {volumes.by_kind[Kind.HEURISTIC]:.4f} {written(volumes.front_minus_heuristic)}, "
         f"fewer steps {volumes.by_kind[Kind.FEWER_STEPS]:.4f}"
     )
+    if volumes.rivals is None or volumes.front_minus_rivals is None:
+        return text
+    return f"{text}, both together {volumes.rivals:.4f} {written(volumes.front_minus_rivals)}"
 
 
 def comparison_table(report: SearchReport) -> Table:

@@ -84,6 +84,28 @@ class Calibration:
             raise ScheduleError(f"the calibration {origin} is damaged: its numbers do not fit its shape")
         return cls(shape, components, output, source)
 
+    def errors_of(self, schedule: Schedule) -> FloatArray:
+        """What is wrong at each step under a schedule of this shape, as far as the calibration knows: shape
+        (steps, 1 + components of all block lists).
+
+        Relative distances of what is used from what would be computed, means over the blocks: first the whole output's,
+        then each component's; 0 where it is computed or not read.
+        """
+        steps = np.arange(schedule.steps)
+        runs = schedule.recompute_output
+        newest = np.maximum.accumulate(np.where(runs, steps, 0))
+        columns = [self.output[newest, steps]]
+        for name, flags in schedule.recompute.items():
+            present = self.shape.present[name]
+            computed = np.where(flags & runs[:, None, None], steps[:, None, None], 0)
+            sources = np.maximum.accumulate(computed, axis=0)  # (steps, blocks, components)
+            _, blocks, parts = np.indices(sources.shape)
+            errors = self.components[name][sources, steps[:, None, None], blocks, parts] * (
+                runs[:, None, None] & present
+            )
+            columns += list((errors.sum(axis=1) / np.maximum(present.sum(axis=0), 1)).T)
+        return np.stack(columns, axis=1)
+
     def save(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -99,21 +99,22 @@ class ModelEvaluator:
         """
         schedule = candidate.schedule
         all_scores = np.array([score for batch in scores for score in batch], dtype=np.float64)
-        macs = schedule_macs(schedule, self._workload)
-        cost = macs / uncached_macs(schedule.steps, self._workload)
-        latency_s = None
-        if self._latency_table is not None:
-            latency_s = self._latency_table.predict(schedule)
-            if self._cost == "latency":
-                cost = latency_s / self._latency_table.predict(Schedule.all_recompute(schedule.shape))
+        table = self._latency_table
         return Evaluation(
             key=candidate.key,
-            cost=float(cost),
+            cost=self.cost_of(schedule),
             quality=self._quality(schedule, all_scores),
             scores=tuple(all_scores.tolist()),
-            macs=macs,
-            latency_s=latency_s,
+            macs=schedule_macs(schedule, self._workload),
+            latency_s=None if table is None else table.predict(schedule),
         )
+
+    def cost_of(self, schedule: Schedule) -> float:
+        """The schedule's cost relative to recomputing everything, known without an image."""
+        if self._latency_table is not None and self._cost == "latency":
+            uncached = self._latency_table.predict(Schedule.all_recompute(schedule.shape))
+            return float(self._latency_table.predict(schedule) / uncached)
+        return float(schedule_macs(schedule, self._workload) / uncached_macs(schedule.steps, self._workload))
 
     def scores(self, schedule: Schedule | None) -> Scores:
         """Score of every image, shape (images,); without a schedule those of the untouched model."""

@@ -8,20 +8,32 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ecad.arrays import BoolArray
+import numpy as np
+
+from ecad.arrays import BoolArray, FloatArray
 from ecad.errors import RunError
 from ecad.execution import Executor
 from ecad.genetic.front import AIMED_SHARES, FrontTracker
 from ecad.progress import Progress, WorkerReport
 from ecad.records import Candidate, Evaluation
-from ecad.schedule import ScheduleShape, effective, from_genome, gene_layout, genome_to_hex
+from ecad.schedule import (
+    Calibration,
+    Schedule,
+    ScheduleShape,
+    effective,
+    from_genome,
+    gene_layout,
+    genome_to_hex,
+)
 from ecad.search.settings import ResolvedSearchSettings
 from ecad.storage import EvaluationLog
 
 if TYPE_CHECKING:
     from ecad.genetic.operators import Variation
+    from ecad.genetic.screening import Screening
 
 Observer = Callable[[Progress], None]
+CostOf = Callable[[Schedule], float]  # relative to recomputing everything, known without an image
 
 
 @dataclass
@@ -55,6 +67,23 @@ def variation_of(settings: ResolvedSearchSettings, shape: ScheduleShape) -> Vari
         mutation_rate=settings.mutation_rate,
         granularity=settings.granularity,
     )
+
+
+def screening_of(
+    shape: ScheduleShape, calibration: Calibration | None, cost_of: CostOf | None
+) -> Screening | None:
+    """How this search chooses among children; None where it lacks what is needed for that."""
+    from ecad.genetic.screening import Screening
+
+    if calibration is None or cost_of is None:
+        return None
+
+    def describe(genomes: BoolArray) -> tuple[FloatArray, FloatArray]:
+        schedules = [effective(from_genome(genome, shape)) for genome in genomes]
+        costs = [_cost_objective(cost_of(schedule)) for schedule in schedules]
+        return np.array(costs), np.stack([calibration.errors_of(each).ravel() for each in schedules])
+
+    return Screening(describe)
 
 
 def evaluate_in_order(
@@ -108,7 +137,11 @@ def objectives(evaluation: Evaluation, limits: tuple[float, float]) -> tuple[flo
     """
     if not evaluation.is_finite or evaluation.quality < limits[0]:
         return math.nan, math.nan
-    return math.log(max(evaluation.cost, 1e-9)), -min(evaluation.quality, limits[1])
+    return _cost_objective(evaluation.cost), -min(evaluation.quality, limits[1])
+
+
+def _cost_objective(cost: float) -> float:
+    return math.log(max(cost, 1e-9))
 
 
 def search_progress(

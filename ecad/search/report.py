@@ -45,7 +45,7 @@ def front_schedules(
     kept: list[int] = []
     for index in members:
         # After a selection, those of no use are no candidates any more.
-        if run.selection_evaluator is None and results[index].quality < tracker.quality_at(USEFUL_SHARE):
+        if not run.selection_evaluators and results[index].quality < tracker.quality_at(USEFUL_SHARE):
             break
         neighbour = results[kept[-1]].cost if kept else 1.0
         if results[index].cost <= _COST_RATIO * neighbour:

@@ -25,7 +25,7 @@ _BOOTSTRAP_RESAMPLES = 2000
 def hypervolumes(
     settings: ResolvedSearchSettings, rows: Sequence[Row], outcomes: Sequence[Outcome]
 ) -> Volumes:
-    """Held-out hypervolumes in the run's own cost, and the interval of front minus heuristics.
+    """Held-out hypervolumes in the run's own cost, and the intervals of front minus heuristics and minus all rivals.
 
     The reference is cost 1 and the worst row's quality. The front counts as the search ordered it: which of its
     schedules is the best at a cost was decided on the search prompts, so lucky held-out scores do not help it.
@@ -38,10 +38,15 @@ def hypervolumes(
         kind: [index for index, row in enumerate(rows) if row.kind in (kind, Kind.UNCACHED)]
         for kind in (Kind.FRONT, Kind.HEURISTIC, Kind.FEWER_STEPS)
     }
+    rivals = sorted({*members[Kind.HEURISTIC], *members[Kind.FEWER_STEPS]})
     costs = {
         kind: [1.0 / rows[index].speedup(settings.cost) for index in chosen]
         for kind, chosen in members.items()
     }
+    rival_costs = [1.0 / rows[index].speedup(settings.cost) for index in rivals]
+
+    def rival_volume(qualities: np.ndarray) -> float:
+        return hypervolume(rival_costs, [float(qualities[index]) for index in rivals], 1.0, reference)
 
     def volumes(qualities: np.ndarray) -> dict[Kind, float]:
         result = {}
@@ -55,10 +60,13 @@ def hypervolumes(
     differences = []
     for _ in range(_BOOTSTRAP_RESAMPLES):
         picks = rng.integers(by_prompt.shape[1], size=by_prompt.shape[1])
-        resampled = volumes(by_prompt[:, picks].mean(axis=1))
-        differences.append(resampled[Kind.FRONT] - resampled[Kind.HEURISTIC])
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return Volumes(settings.cost, reference, volumes(by_prompt.mean(axis=1)), (float(low), float(high)))
+        qualities = by_prompt[:, picks].mean(axis=1)
+        resampled = volumes(qualities)
+        front = resampled[Kind.FRONT]
+        differences.append((front - resampled[Kind.HEURISTIC], front - rival_volume(qualities)))
+    (low, lower), (high, upper) = np.quantile(differences, [0.025, 0.975], axis=0).tolist()
+    means = by_prompt.mean(axis=1)
+    return Volumes(settings.cost, reference, volumes(means), (low, high), rival_volume(means), (lower, upper))
 
 
 def _ordered_area(

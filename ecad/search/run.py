@@ -20,11 +20,13 @@ from ecad.genetic.base import SearchAlgorithm
 from ecad.progress import Progress, WorkerReport
 from ecad.schedule import Calibration, ScheduleShape
 from ecad.search.history import (
+    CostOf,
     History,
     Observer,
     evaluate_in_order,
     make_candidate,
     objectives,
+    screening_of,
     search_progress,
     variation_of,
 )
@@ -66,7 +68,9 @@ def search(
 
         loop = evolve_steadily if execution.asynchronous else evolve
         with executor_for(run, run.evaluator, execution, status.still_alive) as executor:
-            history = loop(resolved, run.shape, executor, folder.log, observe, run.calibration)
+            history = loop(
+                resolved, run.shape, executor, folder.log, observe, run.calibration, run.evaluator.cost_of
+            )
 
         def on_images(phase: str, done: int, total: int, workers: Sequence[WorkerReport] = ()) -> None:
             last, counts = resolved.generations, (done, total)
@@ -95,8 +99,12 @@ def evolve(
     log: EvaluationLog,
     observer: Observer,
     calibration: Calibration | None = None,
+    cost_of: CostOf | None = None,
 ) -> History:
-    """The search loop. `log` may hold the evaluations of an earlier, stopped run; a `calibration` gives seeds."""
+    """The search loop. `log` may hold the evaluations of an earlier, stopped run.
+
+    A `calibration` gives seeds and, where also costs are known beforehand, what children are screened by.
+    """
     from ecad.genetic import GeneticSearch
 
     # pymoo seeds its own generator with the plain seed: the initial population needs another stream.
@@ -105,6 +113,7 @@ def evolve(
         initial_genomes(shape, settings.population, rng, settings.granularity, calibration),
         variation_of(settings, shape),
         seed=settings.seed,
+        screening=screening_of(shape, calibration, cost_of),
     )
     history = History()
     for generation in range(1, settings.generations + 1):

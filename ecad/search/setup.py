@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 from ecad.devices import use_threads
@@ -21,6 +22,9 @@ from ecad.search.latency import latency_table
 from ecad.search.settings import ResolvedSearchSettings
 from ecad.storage import RunFolder
 
+# How the selection's prompts are shared out: few that many schedules meet, then many that few meet.
+_ROUNDS = (1, 2, 4)
+
 
 @dataclass(frozen=True)
 class PreparedRun:
@@ -35,7 +39,7 @@ class PreparedRun:
     latency_table: LatencyTable | None
     calibration: Calibration
     selection_prompts: PromptSet | None = None
-    selection_evaluator: ModelEvaluator | None = None
+    selection_evaluators: tuple[ModelEvaluator, ...] = ()  # one per round
 
     @property
     def shape(self) -> ScheduleShape:
@@ -76,11 +80,10 @@ def prepare(
 
     evaluator = evaluator_on(search_prompts, 0)
     # Seeds go on where those of the search end, as if all prompts had been searched on.
-    selection_evaluator = (
-        None
-        if selection_prompts is None
-        else evaluator_on(selection_prompts, evaluator.images_per_evaluation)
-    )
+    selection_evaluators: list[ModelEvaluator] = []
+    for prompts in _rounds(selection_prompts):
+        first_seed = sum(each.images_per_evaluation for each in (evaluator, *selection_evaluators))
+        selection_evaluators.append(evaluator_on(prompts, first_seed))
     # All prompts are encoded now, so that everything else has the text encoders' memory for images.
     for texts in (heldout_prompts.prompts, search_prompts.prompts[:CALIBRATION_PROMPTS]):
         subject.sampler.encode(texts, settings.batch_size)
@@ -98,7 +101,7 @@ def prepare(
         table,
         calibration,
         selection_prompts,
-        selection_evaluator,
+        tuple(selection_evaluators),
     )
 
 
@@ -151,6 +154,15 @@ class EvaluatorFactory:
 def environment_of(subject: Subject) -> dict[str, Any]:
     """Versions and hardware, for people who read the results."""
     return environment(subject.model.device, subject.model.pipe.transformer.dtype)
+
+
+def _rounds(selection_prompts: PromptSet | None) -> list[PromptSet]:
+    """Those of each round of the selection; of few prompts there are fewer rounds."""
+    if selection_prompts is None:
+        return []
+    number = len(selection_prompts)
+    cuts = [round(number * done / sum(_ROUNDS)) for done in accumulate(_ROUNDS, initial=0)]
+    return [selection_prompts.part(start, stop) for start, stop in pairwise(cuts) if stop > start]
 
 
 def _load_prompt_sets(

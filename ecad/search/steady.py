@@ -17,10 +17,12 @@ from ecad.genetic.base import SearchAlgorithm
 from ecad.records import Candidate
 from ecad.schedule import Calibration, ScheduleShape, genome_from_hex, genome_length
 from ecad.search.history import (
+    CostOf,
     History,
     Observer,
     make_candidate,
     objectives,
+    screening_of,
     search_progress,
     variation_of,
 )
@@ -35,6 +37,7 @@ def evolve_steadily(
     log: EvaluationLog,
     observer: Observer,
     calibration: Calibration | None = None,
+    cost_of: CostOf | None = None,
 ) -> History:
     """Evaluate as many candidates as the generations would; see `ecad.search.run.evolve`.
 
@@ -50,6 +53,7 @@ def evolve_steadily(
         variation_of(settings, shape),
         # Another stream after a resume: else the first questions of the earlier start would be asked again.
         rng=np.random.default_rng([settings.seed, 2, len(log)]),
+        screening=screening_of(shape, calibration, cost_of),
     )
     history = History()
 

@@ -4,7 +4,7 @@ config.yaml          settings, model, prompt hashes; decides whether the run may
 environment.json     versions and hardware of the last start (for people; never compared)
 evaluations.jsonl    the evaluation log, see ecad.storage.log
 *.waiting.jsonl      evaluations that came before their turn; gone when all of them are in the log
-selection.jsonl      the second look at the best schedules, if the search has selection prompts
+selection-N.jsonl    the further looks at the best schedules, if the search has selection prompts
 latency_table.json   the fitted latency table, if the search uses one
 front/*.yaml         the schedules of the front, cheapest last
 report.json          the front on held-out prompts
@@ -27,11 +27,9 @@ from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
 from ecad.storage.log import EvaluationLog, read_evaluations
 
-RUN_FORMAT = 2
-READABLE_FORMATS = (
-    1,
-    RUN_FORMAT,
-)  # what is found in them is the same, but the search went other ways in format 1
+RUN_FORMAT = 3
+# What is found in them is the same, but earlier searches went other ways.
+READABLE_FORMATS = (1, 2, RUN_FORMAT)
 
 
 class RunFolder(LockedFolder[EvaluationLog]):

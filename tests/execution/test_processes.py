@@ -243,7 +243,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     )
     (tmp_path / "heldout.txt").write_text("a small red square on a white background\n")
     settings = {
-        **{"model": str(tiny_folder), "steps": 6, "generations": 2, "population": 6, "quality": "alignment"},
+        **{"model": str(tiny_folder), "steps": 6, "generations": 3, "population": 6, "quality": "alignment"},
         **{"prompts": str(tmp_path / "search.txt"), "heldout_prompts": str(tmp_path / "heldout.txt")},
         **{"height": 64, "width": 64, "batch_size": 2, "device": "cpu"},
         **{"prompts_limit": 3, "selection_limit": 2},
@@ -260,7 +260,13 @@ def test_the_command_on_ray_gives_the_local_bytes(
     assert "ray" not in err.lower().replace(str(tmp_path / "ray"), "").replace("gray", ""), err
     assert "workers" in err
     search(SearchSettings.from_mapping(settings), tmp_path / "local", execution=ExecutionSettings(threads=1))
-    for name in ("config.yaml", "evaluations.jsonl", "selection.jsonl", "history.json"):
+    for name in (
+        "config.yaml",
+        "evaluations.jsonl",
+        "selection-1.jsonl",
+        "selection-2.jsonl",
+        "history.json",
+    ):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]
     assert [path.read_bytes() for path in fronts[0]] == [path.read_bytes() for path in fronts[1]]

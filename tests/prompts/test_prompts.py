@@ -138,7 +138,7 @@ def test_the_fields_own_files(shared_folder: Path) -> None:
 
 def test_bundled_sets_are_disjoint() -> None:
     search, heldout = load_prompts("scenes-search"), load_prompts("scenes-heldout")
-    assert (len(search), len(heldout)) == (96, 192)
+    assert (len(search), len(heldout)) == (384, 192)
     check_disjoint(search, heldout)
 
 

@@ -15,6 +15,8 @@ from ecad.schedule import (
     Calibration,
     ScheduleShape,
     best_masks,
+    from_genome,
+    genome_length,
     heuristic,
     load_calibration,
     smooth_of_share,
@@ -52,6 +54,40 @@ def test_masks_are_the_best_of_all(seed: int) -> None:
         assert len(mask) == count
         every = [(0, *rest) for rest in combinations(range(1, 8), count - 1)]
         assert cost(mask) == pytest.approx(min(map(cost, every)))
+
+
+@pytest.mark.parametrize("name", ["pixart", "flux"])
+def test_errors_of_a_schedule_are_those_of_what_it_uses(name: str) -> None:
+    """Against a walk through the steps that holds what is stored."""
+    blocks = {
+        "pixart": {"transformer_blocks": 2},
+        "flux": {"transformer_blocks": 1, "single_transformer_blocks": 2},
+    }
+    shape = ScheduleShape(name, 6, blocks[name])
+    calibration = random_calibration(3, shape)
+    rng = np.random.default_rng(4)
+    schedule = from_genome(rng.random(genome_length(shape)) < 0.5, shape)
+    expected = np.zeros((6, 1 + sum(size[2] for size in shape.array_shapes().values())))
+    newest_output, newest = 0, dict.fromkeys(np.ndindex(3, 3, 9), 0)
+    for step in range(1, 6):
+        if not schedule.recompute_output[step]:
+            expected[step, 0] = calibration.output[newest_output, step]
+            continue
+        newest_output = step
+        column = 1
+        for number, (block_list, flags) in enumerate(schedule.recompute.items()):
+            for component in range(flags.shape[2]):
+                having = np.flatnonzero(shape.present[block_list][:, component])
+                for block in having:
+                    key = (number, int(block), component)
+                    if flags[step, block, component]:
+                        newest[key] = step
+                    error = calibration.components[block_list][newest[key], step, block, component]
+                    expected[step, column] += (newest[key] != step) * error / len(having)
+                column += 1
+    assert calibration.errors_of(schedule) == pytest.approx(expected)
+    assert np.count_nonzero(expected) > 5
+    assert not calibration.errors_of(heuristic("all", shape)).any()
 
 
 def test_one_step() -> None:

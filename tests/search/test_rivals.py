@@ -10,6 +10,7 @@ import pytest
 from contracts.toys import toy_settings
 
 from ecad.measuring.rows import Kind, Quality, Row
+from ecad.report.search_report import Volumes
 from ecad.search.rivals import _ordered_area, comparisons, hypervolumes
 
 # name, kind, speedup in MACs, speedup in latency, held-out quality
@@ -78,3 +79,10 @@ def test_hypervolumes(report_input: Any) -> None:
     assert volumes.by_kind[Kind.FRONT] > volumes.by_kind[Kind.HEURISTIC]
     assert low <= volumes.by_kind[Kind.FRONT] - volumes.by_kind[Kind.HEURISTIC] <= high
     assert low > 0.0
+    # The rivals may choose among heuristics and fewer steps: steps:7 adds what lies between fora:3 and fora:4.
+    assert volumes.rivals is not None
+    assert volumes.front_minus_rivals is not None
+    assert volumes.rivals >= max(volumes.by_kind[Kind.HEURISTIC], volumes.by_kind[Kind.FEWER_STEPS])
+    assert volumes.front_minus_rivals[0] <= volumes.by_kind[Kind.FRONT] - volumes.rivals
+    assert volumes.front_minus_rivals[1] <= high
+    assert Volumes.from_json(volumes.to_json()) == volumes

@@ -232,9 +232,9 @@ def test_a_search_of_an_older_format_is_not_continued(
     """Its candidates came from other genomes; all that was found can still be read."""
     shutil.copytree(finished, tmp_path / "run")
     config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("ecad_run: 2", "ecad_run: 1"))
+    config.write_text(config.read_text().replace("ecad_run: 3", "ecad_run: 1"))
     assert RunFolder.existing(tmp_path / "run").read_config()["ecad_run"] == 1
-    with pytest.raises(RunError, match=r"older ecad \(run format 1, now 2\)"):
+    with pytest.raises(RunError, match=r"older ecad \(run format 1, now 3\)"):
         search(SearchSettings.from_mapping(settings), tmp_path / "run")
 
 
@@ -322,12 +322,16 @@ def test_selection_on_more_prompts(settings: dict[str, Any], tmp_path: Path) -> 
     phases: list[str] = []
     search(config, tmp_path / "whole", lambda progress: phases.append(progress.phase))
     assert list(dict.fromkeys(phases)) == ["search", "selection", "held-out"]
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "selection.jsonl").read_text().splitlines()]
-    selected = {line["key"]: line["scores"] for line in lines if "key" in line}
+    names = ("selection-1.jsonl", "selection-2.jsonl")
+    rounds = []
+    for name in names:
+        lines = [json.loads(line) for line in (tmp_path / "whole" / name).read_text().splitlines()]
+        rounds.append({line["key"]: line["scores"] for line in lines if "key" in line})
+        assert len({tuple(scores) for scores in rounds[-1].values()}) == len(rounds[-1])
+    assert set(rounds[1]) <= set(rounds[0])
     for schedule in RunFolder.existing(tmp_path / "whole").read_front().values():
-        assert len(selected[schedule.digest()]) == 4  # two prompts, two seeds
+        assert [len(selected[schedule.digest()]) for selected in rounds] == [2, 2]  # one prompt, two seeds
         assert schedule.provenance["search"]["images"] == 6
-    assert len({tuple(scores) for scores in selected.values()}) == len(selected)
 
     def stop(progress: Any) -> None:
         if progress.phase == "selection" and progress.images[0] > 0:
@@ -338,8 +342,8 @@ def test_selection_on_more_prompts(settings: dict[str, Any], tmp_path: Path) -> 
     assert not (tmp_path / "stopped" / "front").exists()
     search(config, tmp_path / "stopped")
     assert reproducible_files(tmp_path / "stopped") == reproducible_files(tmp_path / "whole")
-    name = "selection.jsonl"
-    assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name in names:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_selection_prompts_go_on_with_the_seeds_of_the_search(
@@ -357,7 +361,8 @@ def test_selection_prompts_go_on_with_the_seeds_of_the_search(
         values = {**settings, "prompts": str(prompts), "prompts_limit": limit, "selection_limit": selection}
         with RunFolder(tmp_path / f"{limit}-{selection}") as folder:
             run = prepare(folder, SearchSettings.from_mapping(values).resolved(), False)
-            parts = [run.evaluator, *([run.selection_evaluator] if run.selection_evaluator else [])]
+            parts = [run.evaluator, *run.selection_evaluators]
+            assert [part.images_per_evaluation for part in parts] == ([2, 2, 2] if selection else [6])
             return [float(score) for part in parts for score in part.scores(None)]
 
     assert scores(1, 2) == scores(3, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,11 @@ def cases(*points: tuple[float, float]) -> tuple[list[Candidate], dict[str, Eval
     return candidates, evaluations
 
 
-def chosen(count: int, *points: tuple[float, float]) -> list[str]:
-    return [candidate.key for candidate in finalists(*cases(*points), count)]
+def chosen(count: int, *points: tuple[float, float], generation: int = 2) -> list[str]:
+    """Keys of the finalists; below .4 a schedule is of no use, above .995 it counts as lossless."""
+    candidates, evaluations = cases(*points)
+    candidates = [replace(candidate, generation=generation) for candidate in candidates]
+    return [candidate.key for candidate in finalists(candidates, evaluations, count, (0.4, 0.995))]
 
 
 def test_finalists_are_the_front_and_what_is_nearest_to_it() -> None:
@@ -55,6 +59,23 @@ def test_of_lossless_schedules_only_the_front_s_own_are_finalists() -> None:
     apart. But one that looks better than everything cheaper may well be."""
     points = [(1.0, 0.998), (0.9, 1.0), (0.8, 0.996), (0.7, 0.99), (0.75, 0.985), (0.1, 0.0)]
     assert chosen(9, *points) == ["1", "2", "3", "4"]
+
+
+def test_what_is_simple_stays_in_play_unless_it_is_clearly_worse() -> None:
+    """The first generation's schedules, heuristics and masks, against the best that costs no more, image by image."""
+    candidates, evaluations = cases((0.5, 0.8), (0.5, 0.79), (0.5, 0.79), (0.5, 0.79))
+    scores = {
+        "0": (0.9, 0.8, 0.7, 0.8),
+        "1": (0.8, 0.9, 0.66, 0.8),  # -.01 with a standard error of .04
+        "2": (0.89, 0.79, 0.69, 0.79),  # -.01 in every image
+        "3": (0.8, 0.9, 0.66, 0.8),  # as 1, but of a later generation
+    }
+    evaluations = {key: replace(evaluations[key], scores=scores[key]) for key in scores}
+    candidates[3] = replace(candidates[3], generation=2)
+    kept = finalists(candidates, evaluations, 1, (0.4, 0.995))
+    assert [candidate.key for candidate in kept] == ["0", "1"]
+    # Also where differences count as luck.
+    assert [candidate.key for candidate in finalists(candidates, evaluations, 9, (0.1, 0.2))] == ["0", "1"]
 
 
 class Backwards:
@@ -80,12 +101,12 @@ class Backwards:
                 yield candidate, Evaluation(candidate.key, 0.5, 0.25, (0.25, 0.25), 1)
 
 
-RUN: Any = SimpleNamespace(selection_evaluator=SimpleNamespace(images_per_evaluation=2))
+RUN: Any = SimpleNamespace(selection_evaluators=(SimpleNamespace(images_per_evaluation=2),))
 POINTS = ((1.0, 1.0), (0.5, 0.9), (0.4, 0.8), (0.1, 0.0))
 
 
 def logged_keys(folder: RunFolder) -> list[str]:
-    lines = (folder.path / "selection.jsonl").read_text().splitlines()
+    lines = (folder.path / "selection-1.jsonl").read_text().splitlines()
     return [line.split('"key":"')[1].split('"')[0] for line in lines]
 
 

@@ -124,7 +124,7 @@ def test_calibration_captions_are_held_out_and_disjoint():
         name: (CALIBRATION_PROMPTS / f"scenes-{name}.txt").read_text().splitlines()
         for name in ("search", "heldout")
     }
-    assert len(lists["search"]) == 96
+    assert len(lists["search"]) == 384
     assert len(lists["heldout"]) == 192
     everything = lists["search"] + lists["heldout"]
     assert len(set(everything)) == len(everything)

@@ -1,0 +1,111 @@
+"""Which children are asked for: those that a model of the answers expects to add most to the front."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecad.arrays import BoolArray, FloatArray
+from ecad.genetic.nsga2 import GeneticSearch
+from ecad.genetic.operators import Variation
+from ecad.genetic.screening import Screening
+from ecad.schedule import ScheduleShape, gene_layout, genome_length
+
+GENES = 20
+
+
+def describe(genomes: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Cost is the number of ones; features are the genes."""
+    return genomes.sum(axis=1).astype(float), genomes.astype(float)
+
+
+def loss(genomes: BoolArray) -> FloatArray:
+    """The first half of the genes help, the others only cost."""
+    return np.asarray(-genomes[:, : GENES // 2].sum(axis=1).astype(float))
+
+
+def objectives(genomes: BoolArray) -> FloatArray:
+    return np.stack([describe(genomes)[0], loss(genomes)], axis=1)
+
+
+def random_genomes(count: int, seed: int) -> BoolArray:
+    return np.asarray(np.random.default_rng(seed).random((count, GENES)) < 0.5)
+
+
+def test_the_chosen_ones_are_better_than_the_rest() -> None:
+    screening = Screening(describe)
+    known = random_genomes(40, 0)
+    screening.tell(known, objectives(known))
+    children = random_genomes(120, 1)
+    chosen = screening.choose(children, 12)
+    assert len(set(chosen)) == 12
+    # One in three is not screened: children 2, 5, 8 and 11 of the first twelve.
+    assert {2, 5, 8, 11} <= set(chosen)
+    screened = [index for index in chosen if index not in (2, 5, 8, 11)]
+    balance = loss(children) + 0.5 * describe(children)[0]  # smaller: more quality for its cost
+    assert balance[screened].mean() < np.quantile(balance, 0.2)
+
+
+def test_without_answers_the_first_children_are_taken() -> None:
+    screening = Screening(describe)
+    assert screening.choose(random_genomes(30, 0), 4) == [0, 1, 2, 3]
+    known = random_genomes(11, 1)
+    screening.tell(known, objectives(known))
+    assert screening.choose(random_genomes(30, 0), 4) == [0, 1, 2, 3]
+
+
+def test_failures_are_the_worst_and_not_what_is_looked_for() -> None:
+    screening = Screening(describe)
+    known = random_genomes(40, 0)
+    values = objectives(known)
+    ruined = known[:, 0]
+    values[ruined] = np.nan
+    screening.tell(known, values)
+    children = random_genomes(200, 1)
+    chosen = [index for index in screening.choose(children, 30) if index % 3 != 2 or index >= 30]
+    assert children[chosen, 0].mean() < 0.25
+
+
+def test_a_search_with_screening_finds_more_for_the_same_number_of_questions() -> None:
+    shape = ScheduleShape("pixart", 8, {"transformer_blocks": 2})
+    layout = gene_layout(shape)
+    useful = np.random.default_rng(5).random(genome_length(shape)) < 0.3
+
+    def cost_and_features(genomes: BoolArray) -> tuple[FloatArray, FloatArray]:
+        return np.log(1 + genomes.sum(axis=1)), genomes.astype(float)
+
+    def answer(genomes: BoolArray) -> FloatArray:
+        return np.stack([cost_and_features(genomes)[0], -genomes[:, useful].sum(axis=1)], axis=1)
+
+    def found(screened: bool, seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        initial = rng.random((12, genome_length(shape))) < rng.random((12, 1))
+        search = GeneticSearch(
+            initial,
+            Variation(layout, coarse_populations=0),
+            seed=seed,
+            screening=Screening(cost_and_features) if screened else None,
+        )
+        best = 0.0
+        for _ in range(6):
+            genomes = search.ask()
+            values = answer(genomes)
+            search.tell(genomes, values)
+            best = min(best, float((values[:, 1] + 0.2 * genomes.sum(axis=1)).min()))
+        return best
+
+    seeds = range(4)
+    assert sum(found(True, seed) for seed in seeds) < sum(found(False, seed) for seed in seeds)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_same_answers_give_the_same_choice(count: int) -> None:
+    known, children = random_genomes(40, 0), random_genomes(60, 1)
+    choices = []
+    for _ in range(2):
+        screening = Screening(describe)
+        for part in (known[:25], known[25:]):
+            screening.tell(part, objectives(part))
+        choices.append(screening.choose(children, count))
+    assert choices[0] == choices[1]
+    assert len(choices[0]) == count
