@@ -45,6 +45,18 @@ def refuse_compiled(module: nn.Module, name: str) -> None:
         )
 
 
+def refuse_later_caches(transformer: nn.Module) -> None:
+    """Called at the beginning of each call: two caches at once give images that neither of them stands for."""
+    config = getattr(transformer, "_cache_config", None)
+    found = [type(config).__name__] if config is not None else []
+    found += [name for module in transformer.modules() if (name := _cache_of_diffusers(module)) is not None]
+    if found:
+        raise ScheduleError(
+            f"another cache ({found[0]}) was enabled on the transformer while a schedule is applied: disable it "
+            "(pipe.transformer.disable_cache()), or call ecad.remove(pipe) to use it instead"
+        )
+
+
 def _refuse_other_caches(pipeline: Any | None, transformer: nn.Module) -> None:
     config = getattr(transformer, "_cache_config", None)  # set by diffusers' transformer.enable_cache(...)
     if config is not None:

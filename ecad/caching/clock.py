@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ecad.caching.inputs import Inputs
 from ecad.errors import ScheduleError
 
 Lane = str | int  # see Tick
@@ -30,8 +30,8 @@ class Tick:
 class StepClock(Protocol):
     """Tells the step of each forward. `tick` is called once per forward, before anything is computed."""
 
-    def tick(self, context: str | None = None) -> Tick:
-        """`context` is the name of the cache context that is open, or None."""
+    def tick(self, context: str | None = None, inputs: Inputs | None = None) -> Tick:
+        """`context` is the name of the cache context that is open, or None; `inputs` what the forward was given."""
         ...
 
     def reset(self) -> None: ...
@@ -41,6 +41,12 @@ class StepClock(Protocol):
 
     def go_to(self, position: Any) -> None:
         """Go on from a position of this or another clock of the same pipeline."""
+
+
+_ANOTHER_PIPELINE = (
+    " (if another pipeline, with a scheduler of its own, runs this transformer: apply the schedule to that one, or to "
+    "the transformer alone)"
+)
 
 
 class SchedulerClock:
@@ -54,10 +60,8 @@ class SchedulerClock:
     guidance); they must be as many at every step, since only their order tells them apart.
     """
 
-    def __init__(
-        self, get_scheduler: Callable[[], Any], steps: int | None, numbers_passes: bool = False
-    ) -> None:
-        self._get_scheduler = get_scheduler  # a getter, since users replace `pipe.scheduler`
+    def __init__(self, pipeline: Any, steps: int | None, numbers_passes: bool = False) -> None:
+        self._pipeline = pipeline  # whose scheduler it is at each call, since users replace `pipe.scheduler`
         self._steps = steps  # that every call must have; None: each may have its own
         self._numbers_passes = numbers_passes
         self.reset()
@@ -65,6 +69,7 @@ class SchedulerClock:
     def reset(self) -> None:
         self._timesteps: Any = None  # the tensor that marks the current call
         self._start_step = 0  # of the current call
+        self._first_timestep: float | None = None  # of the call's first forward
         self._last_steps: dict[Lane, int] = {}  # the newest step of each lane in the current call
 
     def position(self) -> Any:
@@ -73,22 +78,23 @@ class SchedulerClock:
     def go_to(self, position: Any) -> None:
         self._timesteps, self._start_step, self._last_steps = position
 
-    def tick(self, context: str | None = None) -> Tick:
-        scheduler = self._get_scheduler()
+    def tick(self, context: str | None = None, inputs: Inputs | None = None) -> Tick:
+        scheduler: Any = getattr(self._pipeline, "scheduler", None)
         timesteps = getattr(scheduler, "timesteps", None)
-        if timesteps is None or getattr(scheduler, "num_inference_steps", 0) is None:
+        if timesteps is None or _was_never_set(scheduler):
             raise ScheduleError(
-                "the scheduler has no timesteps yet: call scheduler.set_timesteps(...) before the transformer, "
-                "or apply the schedule to the transformer alone"
+                "the scheduler has no timesteps yet: call scheduler.set_timesteps(...) before the transformer"
+                + _ANOTHER_PIPELINE
             )
         starts_call = timesteps is not self._timesteps
         steps = len(timesteps)
-        if starts_call and self._steps not in (None, steps):
+        if starts_call and not _is_at_its_start(scheduler):
             raise ScheduleError(
-                f"this call runs {steps} steps ({type(scheduler).__name__}), but the applied schedule "
-                f"is for {self._steps} steps: call the pipeline with num_inference_steps={self._steps}, apply "
-                "a schedule for the steps you want, or stretch this one with ecad.apply(..., steps='resample')"
+                f"the scheduler is at step {scheduler.step_index} of a call that it began before"
+                + _ANOTHER_PIPELINE
             )
+        if starts_call and self._steps not in (None, steps):
+            raise ScheduleError(self._other_number(scheduler, steps))
         last_steps = {} if starts_call else self._last_steps
         if hasattr(scheduler, "step_index"):
             step = scheduler.step_index
@@ -100,14 +106,19 @@ class SchedulerClock:
         else:
             step = last_steps.get(0 if context is None else context, -1) + 1
         if not 0 <= step < steps:
-            raise ScheduleError(f"the scheduler is at step {step}, the applied schedule has {steps} steps")
+            raise ScheduleError(
+                f"the scheduler is at step {step}, the applied schedule has {steps} steps" + _ANOTHER_PIPELINE
+            )
         start_step = self._start_step if last_steps else step
-        lane = self._number_of_pass(step, start_step, last_steps) if context is None else context
+        if not last_steps and self._numbers_passes and context is None and inputs is not None:
+            self._first_timestep = inputs.timestep  # the one time in a call that this waits for a GPU
+        lane = self._number_of_pass(step, start_step, last_steps, inputs) if context is None else context
         last_step = last_steps.get(lane)
         if last_step is not None and step <= last_step:
             raise ScheduleError(
                 f"the transformer ran twice in step {step}: a pipeline that calls it more than once a step "
                 "(separate guidance passes) would mix up the stored outputs, and ecad does not support it here"
+                + _ANOTHER_PIPELINE
             )
         self._timesteps = timesteps
         self._start_step = start_step
@@ -115,7 +126,24 @@ class SchedulerClock:
         starts_lane = last_step is None or step != last_step + 1
         return Tick(step, lane, starts_call, starts_lane, steps)
 
-    def _number_of_pass(self, step: int, start_step: int, last_steps: dict[Lane, int]) -> int:
+    def _other_number(self, scheduler: Any, steps: int) -> str:
+        """What to do about a call that does not have the schedule's number of steps."""
+        asked = getattr(scheduler, "num_inference_steps", None)
+        if asked == self._steps:  # Heun and the like: more calls of the model than steps were asked for
+            return (
+                f"this call runs the model {steps} times ({type(scheduler).__name__} does so for {asked} steps), and a "
+                f"schedule has a row for each time, but the applied one has {self._steps}: apply one for {steps}, or "
+                "stretch this one with ecad.apply(..., steps='resample')"
+            )
+        return (
+            f"this call runs {steps} steps ({type(scheduler).__name__}), but the applied schedule is for "
+            f"{self._steps} steps: call the pipeline with num_inference_steps={self._steps}, apply a schedule for the "
+            "steps you want, or stretch this one with ecad.apply(..., steps='resample')"
+        )
+
+    def _number_of_pass(
+        self, step: int, start_step: int, last_steps: dict[Lane, int], inputs: Inputs | None
+    ) -> int:
         """How many forwards without a context this step has had so far."""
         passes = [last for lane, last in last_steps.items() if isinstance(lane, int)]
         if not self._numbers_passes or not passes:
@@ -123,20 +151,44 @@ class SchedulerClock:
         number = passes.count(step)
         if number == 0 and passes.count(max(passes)) != len(passes):
             raise _uneven_passes(max(passes), passes.count(max(passes)), len(passes))
-        if number == len(passes) and step != start_step:
+        if number == len(passes) and (step != start_step or self._is_another_step(inputs)):
             raise _uneven_passes(step, number + 1, len(passes))
         return number
+
+    def _is_another_step(self, inputs: Inputs | None) -> bool:
+        """Whether a forward in the scheduler's first step has another timestep than the first one had."""
+        return inputs is not None and inputs.timestep != self._first_timestep
+
+
+def _was_never_set(scheduler: Any) -> bool:
+    """Whether the timesteps are those of training, that some schedulers have until `set_timesteps`."""
+    if getattr(scheduler, "num_inference_steps", 0) is None:
+        return True
+    trained = getattr(getattr(scheduler, "config", None), "num_train_timesteps", None)
+    return not hasattr(scheduler, "num_inference_steps") and len(scheduler.timesteps) == trained
+
+
+def _is_at_its_start(scheduler: Any) -> bool:
+    """Whether no step of the scheduler's call is done: before its first step an index is None, or where it begins."""
+    step = getattr(scheduler, "step_index", None)
+    return step is None or step == (getattr(scheduler, "begin_index", None) or 0)
 
 
 def _uneven_passes(step: int, count: int, count_before: int) -> ScheduleError:
     return ScheduleError(
         f"the transformer ran {count} times in step {step} of the schedule, but {count_before} times in the step "
         "before: without a cache context round each, the forwards of a step cannot be told apart"
+        + _ANOTHER_PIPELINE
     )
 
 
 class CountingClock:
-    """For a transformer without a pipeline: every forward is the next step (of its context), until `reset()`."""
+    """For a transformer without a pipeline: every forward is the next step (of its context).
+
+    A new image begins with `reset()`, or where the timestep goes back: it goes one way within a call, so one that turns
+    round, or is the first one again, belongs to another call. An image with fewer steps than the schedule, or one that
+    was interrupted, leaves nothing behind for the next.
+    """
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -144,15 +196,22 @@ class CountingClock:
 
     def reset(self) -> None:
         self._counts: dict[Lane, int] = {}  # forwards of each lane
+        self._timesteps: dict[
+            Lane, tuple[float, ...]
+        ] = {}  # of each lane: the first, and the newest two that differ
 
     def position(self) -> Any:
-        return dict(self._counts)
+        return dict(self._counts), dict(self._timesteps)
 
     def go_to(self, position: Any) -> None:
-        self._counts = dict(position)
+        counts, timesteps = position
+        self._counts, self._timesteps = dict(counts), dict(timesteps)
 
-    def tick(self, context: str | None = None) -> Tick:
+    def tick(self, context: str | None = None, inputs: Inputs | None = None) -> Tick:
         lane: Lane = 0 if context is None else context
+        timestep = None if inputs is None else inputs.timestep
+        if timestep is not None and _goes_back(self._timesteps.get(lane, ()), timestep):
+            self.reset()
         step = self._counts.get(lane, 0)
         if step >= self._steps:
             raise ScheduleError(
@@ -161,4 +220,18 @@ class CountingClock:
             )
         tick = Tick(step, lane, starts_call=not self._counts, starts_lane=step == 0, steps=self._steps)
         self._counts[lane] = step + 1
+        if timestep is not None:
+            known = self._timesteps.get(lane, ())
+            self._timesteps[lane] = (
+                known if known[-1:] == (timestep,) else (*known[:1], *known[1:][-1:], timestep)
+            )
         return tick
+
+
+def _goes_back(known: tuple[float, ...], timestep: float) -> bool:
+    """Whether a timestep is none that can follow: `known` has the first one and the newest ones of the call."""
+    if not known:
+        return False
+    if timestep == known[0]:
+        return True
+    return len(known) > 1 and (timestep - known[-1]) * (known[-1] - known[-2]) < 0

@@ -63,7 +63,13 @@ def remove_hook(module: nn.Module) -> None:
         return
     hook = registry.get_hook(HOOK_NAME)
     outermost = module.__dict__.get("forward")
+    place = registry._hook_order.index(HOOK_NAME)
+    outer = registry._fn_refs[place + 1] if place + 1 < len(registry._fn_refs) else None
+    outer_forward = getattr(outer, "forward", None)
     registry.remove_hook(HOOK_NAME, recurse=False)
+    if outer is not None and outer.original_forward is not None:
+        # A hook on top of ours that replaces the forward, as caches do: diffusers would now go past it.
+        outer.forward, outer.original_forward = outer_forward, hook.fn_ref.original_forward
     if not registry.hooks:
         if hook.made_registry:
             del module._diffusers_hook

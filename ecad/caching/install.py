@@ -6,18 +6,20 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsIndex
 
 from torch import nn
 
-from ecad.caching.checks import check_model
+from ecad.caching.checks import check_model, refuse_compiled, refuse_later_caches
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.context import CacheContextWatch
 from ecad.caching.hook import add_component_hook, add_transformer_hook, remove_hook
-from ecad.caching.modules import Key
+from ecad.caching.inputs import inputs_of
+from ecad.caching.modules import Key, component_modules
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
 from ecad.errors import ModelError, ScheduleError
+from ecad.families import get_family
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
 
@@ -30,12 +32,21 @@ _ATTRIBUTE = "_ecad_applied"  # on the transformer, while a schedule is applied
 class AppliedSchedule:
     """A schedule that is applied to a transformer; what `ecad.apply` returns."""
 
-    def __init__(self, transformer: nn.Module, state: CacheState) -> None:
+    def __init__(self, transformer: nn.Module, state: CacheState, components: dict[Key, nn.Module]) -> None:
         self._transformer = transformer
+        self._family = get_family(state.schedule.family)
         self._state = state
-        self._modules: list[nn.Module] = []
+        self._components = components
+        self._modules: list[nn.Module] = []  # that have hooks
         self._context = CacheContextWatch(transformer)
         self._forward_hooks: list[Any] = []  # torch's handles
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Neither copied nor pickled: what is stored belongs to the call that made it."""
+        raise ScheduleError(
+            f"a schedule ({self.schedule.name!r}) is applied to this model, so it can be neither copied nor pickled: "
+            "call ecad.remove(...) first, and apply it again afterwards"
+        )
 
     @property
     def schedule(self) -> Schedule:
@@ -91,9 +102,9 @@ class AppliedSchedule:
         self._transformer.__dict__.pop(_ATTRIBUTE, None)
         _forget_cached_registries(self._transformer)
 
-    def _install(self, components: dict[Key, nn.Module]) -> None:
+    def _install(self) -> None:
         try:
-            for key, module in components.items():
+            for key, module in self._components.items():
                 self._modules.append(module)
                 add_component_hook(module, self._state, key)
             if self._state.schedule.reuses_output:
@@ -102,7 +113,7 @@ class AppliedSchedule:
             # Torch's hooks and not a replaced forward: offloading tools replace and restore the transformer's
             # forward in their own order, and these hooks are indifferent to that.
             self._forward_hooks += [
-                self._transformer.register_forward_pre_hook(self._before_forward),
+                self._transformer.register_forward_pre_hook(self._before_forward, with_kwargs=True),
                 self._transformer.register_forward_hook(self._after_forward),
             ]
             self._context.install()
@@ -112,8 +123,26 @@ class AppliedSchedule:
             self.remove()
             raise
 
-    def _before_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._state.begin_forward(self._context.current)
+    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs = inputs_of(self._transformer, args, kwargs)
+        if self._state.begin_forward(self._context.current, inputs):
+            refuse_later_caches(self._transformer)
+            self._follow_replaced_modules()
+
+    def _follow_replaced_modules(self) -> None:
+        """Hook what is at the components' places now.
+
+        An adapter that was loaded meanwhile has wrapped a layer that is a component itself, or was taken off again.
+        """
+        current = component_modules(self._transformer, self._family)
+        for key, module in current.items():
+            known = self._components[key]
+            if module is not known:
+                remove_hook(known)
+                self._modules.remove(known)
+                self._modules.append(module)
+                add_component_hook(module, self._state, key)
+        self._components = current
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._state.end_forward(output)
@@ -161,6 +190,7 @@ def apply(
             f"a schedule ({current.schedule.name!r}) is already applied to this model: "
             "call ecad.remove(pipe) first"
         )
+    refuse_compiled(getattr(target, "transformer", target), "the transformer")
     components = check_model(pipeline, transformer, schedule)
     clock: StepClock
     if pipeline is None:
@@ -173,11 +203,9 @@ def apply(
     else:
         # Families whose pipelines know several passes a step have cache contexts, even where one does not use them.
         numbers_passes = CacheContextWatch.fits(transformer)
-        clock = SchedulerClock(
-            lambda: pipeline.scheduler, None if follows_call else schedule.steps, numbers_passes
-        )
-    result = AppliedSchedule(transformer, CacheState(schedule, clock, components))
-    result._install(components)
+        clock = SchedulerClock(pipeline, None if follows_call else schedule.steps, numbers_passes)
+    result = AppliedSchedule(transformer, CacheState(schedule, clock, components), components)
+    result._install()
     note = note_of_transfer(pipeline, transformer, schedule)
     if note is not None:
         _LOGGER.info(note)
@@ -205,7 +233,7 @@ def applied(
 
 
 def _find_transformer(target: Any) -> tuple[Any | None, nn.Module]:
-    """(pipeline or None, transformer); looks through a PEFT wrapper."""
+    """(pipeline or None, transformer); looks through wrappers."""
     pipeline, transformer = None, target
     if not isinstance(target, nn.Module):
         pipeline, transformer = target, getattr(target, "transformer", None)
@@ -218,9 +246,14 @@ def _find_transformer(target: Any) -> tuple[Any | None, nn.Module]:
             raise ModelError(
                 f"{type(target).__name__} has no scheduler: apply the schedule to its transformer"
             )
-    if hasattr(transformer, "get_base_model"):
-        transformer = transformer.get_base_model()
-    return pipeline, transformer
+    # Wrappers of PEFT and of torch.compile, in any order.
+    while True:
+        if hasattr(transformer, "get_base_model"):
+            transformer = transformer.get_base_model()
+        elif isinstance(getattr(transformer, "_orig_mod", None), nn.Module):
+            transformer = transformer._orig_mod
+        else:
+            return pipeline, transformer
 
 
 def _forget_cached_registries(transformer: nn.Module) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from threading import get_ident
 from typing import Any
 
 import torch
 
 from ecad.arrays import BoolArray
 from ecad.caching.clock import Lane, StepClock, Tick
+from ecad.caching.inputs import Inputs
 from ecad.caching.modules import Key
 from ecad.errors import ScheduleError
 from ecad.schedule.liveness import plan_execution
@@ -40,8 +42,9 @@ class _Plan:
 class _LaneState:
     """The stored outputs of one lane (see `Tick`), and the plan they follow."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: _Plan, layout: Hashable) -> None:
         self.plan = plan
+        self.layout = layout  # of the inputs that the stored outputs were made of
         self.store: dict[Key, Any] = {}
         self.blanks: dict[Key, torch.Tensor] = {}
         self.output: Any = None  # the transformer's own, as it was returned
@@ -61,6 +64,7 @@ class LaneSnapshot:
     """What one lane has stored."""
 
     first_step: int
+    layout: Hashable
     store: Mapping[Key, Any]
     blanks: Mapping[Key, torch.Tensor]
     output: Any
@@ -95,22 +99,41 @@ class CacheState:
         self._tick: Tick | None = None  # of the forward that is running
         self._ran: set[Key] = set()  # components that were called in it
         self._hooked_output = False  # whether the transformer itself was called in it through its hook
+        self._thread = 0  # that runs it
 
-    def begin_forward(self, context: str | None = None) -> None:
-        """Called before each forward of the transformer; `context` is the name of the open cache context."""
-        self._tick = None  # should the clock refuse, nothing may run on an old step
-        tick = self.clock.tick(context)
+    def begin_forward(self, context: str | None = None, inputs: Inputs | None = None) -> bool:
+        """Called before each forward of the transformer; returns whether a call begins with it.
+
+        `context` is the name of the open cache context, `inputs` what the forward is given.
+        """
+        was_running, self._tick = (
+            self._tick is not None,
+            None,
+        )  # if the clock refuses, nothing may run on an old step
+        tick = self.clock.tick(context, inputs)
+        if was_running and not tick.starts_call and self._thread != get_ident():
+            raise ScheduleError(
+                "two threads run this transformer at once, which would mix up the stored outputs: give each thread a "
+                "transformer of its own, or let one wait for the other"
+            )
+        self._thread = get_ident()
         if tick.starts_call:
             self.clear()
             if tick.steps != self.schedule.steps:
                 self.schedule = self._given.resample(tick.steps)
                 self._plans.clear()
+        layout = None if inputs is None else inputs.layout
+        lane = self._lanes.get(tick.lane)
+        if lane is not None and not tick.starts_lane and lane.layout != layout:
+            # Guidance switched off, another size: what is stored fits nothing any more.
+            tick = replace(tick, starts_lane=True)
         if tick.starts_lane:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
-            self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step))
+            self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step), layout)
         self._ran.clear()
         self._hooked_output = False
         self._tick = tick
+        return tick.starts_call
 
     def end_forward(self, output: Any) -> None:
         """Called with the result of each forward that did not fail. Refuses one that went past the hooks."""
@@ -140,7 +163,9 @@ class CacheState:
     def snapshot(self) -> CacheSnapshot:
         """The state between two steps. It serves another schedule only if `keeps_everything` was set until now."""
         lanes = {
-            name: LaneSnapshot(lane.plan.first_step, dict(lane.store), dict(lane.blanks), lane.output)
+            name: LaneSnapshot(
+                lane.plan.first_step, lane.layout, dict(lane.store), dict(lane.blanks), lane.output
+            )
             for name, lane in self._lanes.items()
         }
         return CacheSnapshot(self.clock.position(), lanes)
@@ -150,7 +175,7 @@ class CacheState:
         self.clear()
         self.clock.go_to(snapshot.position)
         for name, saved in snapshot.lanes.items():
-            lane = _LaneState(self._plan_from(saved.first_step))
+            lane = _LaneState(self._plan_from(saved.first_step), saved.layout)
             lane.store.update(saved.store)
             lane.blanks.update(saved.blanks)
             lane.output = saved.output

@@ -14,7 +14,7 @@ from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
 from ecad.families import Family, get_family
 from ecad.schedule.resample import resample_steps
-from ecad.schedule.shape import MAX_STEPS, ScheduleShape
+from ecad.schedule.shape import ScheduleShape, checked_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +143,7 @@ class Schedule:
         Every component keeps its share of the compute but for less than one step. Its quality with that number of
         steps is not known. As many steps as before: this schedule itself.
         """
-        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
-            raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {steps!r}")
+        steps = checked_steps(steps)
         if steps == self.steps:
             return self
         origin = {"steps": self.steps, "digest": self.digest()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,17 @@ MAX_STEPS = 1000
 MAX_BLOCKS = 1000
 
 
+def checked_steps(steps: Any) -> int:
+    """A number of steps as a plain int, numpy's integers among them; ScheduleError for everything else."""
+    if not _is_whole(steps) or not 1 <= steps <= MAX_STEPS:
+        raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {steps!r}")
+    return int(steps)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class ScheduleShape:
     """Two shapes are equal if family, steps and blocks are."""
@@ -28,17 +40,16 @@ class ScheduleShape:
 
     def __post_init__(self) -> None:
         spec = self.spec
-        if not 1 <= self.steps <= MAX_STEPS:
-            raise ScheduleError(f"a schedule needs 1 to {MAX_STEPS} steps, not {self.steps}")
+        object.__setattr__(self, "steps", checked_steps(self.steps))
         if set(self.blocks) != set(spec.block_list_names):
             raise ScheduleError(
                 f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
                 f"not {list(self.blocks)}"
             )
         for name, count in self.blocks.items():
-            if not 1 <= count <= MAX_BLOCKS:
+            if not _is_whole(count) or not 1 <= count <= MAX_BLOCKS:
                 raise ScheduleError(f"block list {name!r} needs 1 to {MAX_BLOCKS} blocks, not {count}")
-        ordered = {name: self.blocks[name] for name in spec.block_list_names}
+        ordered = {name: int(self.blocks[name]) for name in spec.block_list_names}
         object.__setattr__(self, "blocks", MappingProxyType(ordered))
 
     @property

@@ -251,8 +251,13 @@ def main() -> None:
     parser.add_argument("--models", default="flux-mini,pixart-mini")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--generations", type=int, default=6)
+    parser.add_argument("--arms", default=",".join(arm.name for arm in ARMS), help="a part of them, by name")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
+    names = [PLAIN, *options.arms.split(",")]
+    unknown = set(names) - {arm.name for arm in ARMS}
+    if unknown:
+        parser.error(f"no arms {sorted(unknown)}; there are {[arm.name for arm in ARMS]}")
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.jsonl"
     results = list(_read(path))
@@ -262,7 +267,7 @@ def main() -> None:
         for model in options.models.split(",")
         for seed in range(options.seeds)
         for number, arm in enumerate(ARMS)
-        if (model, seed, arm.name, options.generations) not in done
+        if arm.name in names and (model, seed, arm.name, options.generations) not in done
     ]
     os.environ["OMP_NUM_THREADS"] = "1"  # one process per core is faster than several threads
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool, path.open("a") as file:

@@ -105,6 +105,26 @@ class Case:
                 setattr(block, attribute, original)
                 handle.remove()
 
+    def transformer_inputs(self, step: int) -> dict[str, Any]:
+        """Arguments of one forward of the bare transformer."""
+        generator = torch.Generator().manual_seed(step)
+        if self.shape.family == "pixart":
+            return {
+                "hidden_states": torch.randn(1, 4, 8, 8, generator=generator),
+                "encoder_hidden_states": torch.ones(1, 4, 16),
+                "timestep": torch.tensor([900 - 100 * step]),
+                "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+            }
+        return {
+            "hidden_states": torch.randn(1, 16, 16, generator=generator),
+            "encoder_hidden_states": torch.ones(1, 4, 16),
+            "pooled_projections": torch.ones(1, 16),
+            "timestep": torch.tensor([0.9 - 0.1 * step]),
+            "guidance": torch.tensor([3.5]),
+            "txt_ids": torch.zeros(4, 3),
+            "img_ids": torch.zeros(16, 3),
+        }
+
     def step(self) -> int:
         scheduler = self.pipe.scheduler
         return scheduler.step_index if scheduler.step_index is not None else scheduler.begin_index or 0

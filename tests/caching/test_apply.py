@@ -157,39 +157,18 @@ def test_applied_removes_after_an_error(case: Any) -> None:
     assert np.array_equal(case.run(), untouched)
 
 
-def transformer_inputs(case: Any, step: int) -> dict[str, Any]:
-    """Arguments of one forward of the bare transformer."""
-    generator = torch.Generator().manual_seed(step)
-    if case.shape.family == "pixart":
-        return {
-            "hidden_states": torch.randn(1, 4, 8, 8, generator=generator),
-            "encoder_hidden_states": torch.ones(1, 4, 16),
-            "timestep": torch.tensor([900 - 100 * step]),
-            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
-        }
-    return {
-        "hidden_states": torch.randn(1, 16, 16, generator=generator),
-        "encoder_hidden_states": torch.ones(1, 4, 16),
-        "pooled_projections": torch.ones(1, 16),
-        "timestep": torch.tensor([0.9 - 0.1 * step]),
-        "guidance": torch.tensor([3.5]),
-        "txt_ids": torch.zeros(4, 3),
-        "img_ids": torch.zeros(16, 3),
-    }
-
-
 def test_a_transformer_without_a_pipeline_counts_and_resets(case: Any) -> None:
     transformer = case.pipe.transformer
     handle = ecad.apply(transformer, case.heuristic("mask:0,4"))
 
     @torch.no_grad()
     def forward(step: int) -> torch.Tensor:
-        return transformer(**transformer_inputs(case, step), return_dict=False)[0]
+        return transformer(**case.transformer_inputs(step), return_dict=False)[0]
 
     first = [forward(step) for step in range(STEPS)]
     assert (handle.recomputed, handle.reused) == (2 * case.total, 4 * case.total)
     with pytest.raises(ecad.ScheduleError, match=r"forward number 7.*6 steps.*reset\(\)"):
-        forward(0)
+        forward(STEPS)
     handle.reset()
     assert all(torch.equal(forward(step), first[step]) for step in range(STEPS))
     ecad.remove(transformer)
@@ -203,7 +182,7 @@ def test_a_call_that_starts_in_the_middle_recomputes_its_first_step(case: Any) -
         scheduler.set_begin_index(2)
         recomputed = []
         for step, timestep in enumerate(scheduler.timesteps[2:]):
-            inputs = transformer_inputs(case, step)
+            inputs = case.transformer_inputs(step)
             output = transformer(**inputs, return_dict=False)[0]
             latents = inputs["hidden_states"]
             scheduler.step(output[:, : latents.shape[1]], timestep, latents)

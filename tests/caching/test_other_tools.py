@@ -63,6 +63,31 @@ def test_lora_on_a_component_itself(own_copy: Any) -> None:
         assert np.array_equal(case.run(), expected)
 
 
+@pytest.mark.parametrize("whole_output", [False, True])
+def test_lora_on_components_after_the_schedule(own_copy: Any, whole_output: bool) -> None:
+    """The adapter's layer takes the place of one that has a hook; and when it goes, that layer is back."""
+    peft = pytest.importorskip("peft")
+    case = own_copy
+    targets = {"pixart": ["ff.net.2", "to_q"], "flux": ["proj_mlp", "proj_out", "to_k"]}[case.shape.family]
+    schedule = case.mixed_schedule(7) if whole_output else case.random_schedule(7)
+    untouched, without = case.run(), case.reference_images(schedule)
+    ecad.apply(case.pipe, schedule)
+    assert np.array_equal(case.run(), without)
+    torch.manual_seed(1)
+    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False)
+    tuner = peft.tuners.lora.LoraModel(case.pipe.transformer, config, "default")
+    with_adapter = case.run()
+    ecad.remove(case.pipe)
+    assert np.array_equal(with_adapter, case.reference_images(schedule))
+    assert not np.array_equal(with_adapter, without)
+    ecad.apply(case.pipe, schedule)
+    assert np.array_equal(case.run(), with_adapter)
+    tuner.unload()
+    assert np.array_equal(case.run(), without)
+    ecad.remove(case.pipe)
+    assert np.array_equal(case.run(), untouched)
+
+
 def test_a_peft_wrapper_is_looked_through(own_copy: Any) -> None:
     peft = pytest.importorskip("peft")
     case = own_copy

@@ -143,6 +143,73 @@ def test_an_enabled_cache_of_diffusers_is_refused(flux: Any) -> None:
         assert np.array_equal(flux.run(), untouched)
 
 
+def caches(pipe: Any) -> dict[str, Any]:
+    import diffusers
+
+    blocks = {"spatial_attention_block_skip_range": 2, "spatial_attention_timestep_skip_range": (-1, 1001)}
+    return {
+        "FirstBlockCacheConfig": diffusers.FirstBlockCacheConfig(threshold=100.0),
+        "PyramidAttentionBroadcastConfig": diffusers.PyramidAttentionBroadcastConfig(
+            **blocks, current_timestep_callback=lambda: float(pipe._current_timestep)
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["FirstBlockCacheConfig", "PyramidAttentionBroadcastConfig"])
+def test_a_cache_that_is_enabled_later_is_refused_at_the_next_call(flux: Any, name: str) -> None:
+    transformer = flux.pipe.transformer
+    untouched = flux.run()
+    transformer.enable_cache(caches(flux.pipe)[name])
+    alone = flux.run()
+    transformer.disable_cache()
+    assert not np.array_equal(alone, untouched)
+    ecad.apply(flux.pipe, flux.heuristic("fora:2"))
+    cached = flux.run()
+    transformer.enable_cache(caches(flux.pipe)[name])
+    try:
+        with pytest.raises(ecad.ScheduleError, match=rf"another cache \({name}\) was enabled.*ecad.remove"):
+            flux.run()
+        ecad.remove(flux.pipe)
+        assert np.array_equal(flux.run(), alone)  # as if there had been no schedule
+    finally:
+        ecad.remove(flux.pipe)
+        transformer.disable_cache()
+    assert np.array_equal(flux.run(), untouched)
+    with ecad.applied(flux.pipe, flux.heuristic("fora:2")):
+        assert np.array_equal(flux.run(), cached)
+
+
+def test_schedulers_with_two_calls_a_step_say_how_many_rows_they_need(pixart: Any) -> None:
+    from diffusers import HeunDiscreteScheduler
+
+    own = pixart.pipe.scheduler
+    pixart.pipe.scheduler = HeunDiscreteScheduler.from_config(own.config)
+    try:
+        untouched = pixart.run()
+        with (
+            ecad.applied(pixart.pipe, pixart.heuristic("fora:2")),
+            pytest.raises(ecad.ScheduleError, match=r"runs the model 11 times.*apply one for 11"),
+        ):
+            pixart.run()
+        with ecad.applied(pixart.pipe, pixart.heuristic("all").resample(11)):
+            assert np.array_equal(pixart.run(), untouched)
+    finally:
+        pixart.pipe.scheduler = own
+
+
+def test_remove_through_the_wrapper_of_torch_compile(case: Any) -> None:
+    untouched = case.run()
+    own = case.pipe.transformer
+    ecad.apply(case.pipe, case.heuristic("fora:2"))
+    case.pipe.transformer = torch.compile(own, backend="eager")
+    try:
+        ecad.remove(case.pipe)
+        assert "_ecad_applied" not in vars(own)
+    finally:
+        case.pipe.transformer = own
+    assert np.array_equal(case.run(), untouched)
+
+
 @pytest.mark.parametrize("path", ["", "transformer_blocks.0", "transformer_blocks.0.ff"])
 def test_the_wrapper_of_another_tool_is_refused(case: Any, path: str) -> None:
     module = case.pipe.transformer.get_submodule(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,3 +150,21 @@ def test_the_picture_leaves_them_out(shape: ScheduleShape) -> None:
     lines = file.getvalue().splitlines()
     assert "ff: 66.7" in lines[0]
     assert "0 ████   " in lines[2]  # two characters a block, the third one empty
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_numbers_of_numpy_are_numbers(kind: Any) -> None:
+    shape = ScheduleShape("pixart", kind(9), {"transformer_blocks": kind(2)})
+    assert shape == ScheduleShape("pixart", 9, {"transformer_blocks": 2})
+    assert (type(shape.steps), type(shape.blocks["transformer_blocks"])) == (int, int)
+    assert heuristic("fora:2", shape).resample(kind(5)).steps == 5
+
+
+@pytest.mark.parametrize("wrong", [9.0, np.float32(9.0), True, np.bool_(True), "9", None])
+def test_what_is_no_number_of_steps_or_blocks(wrong: Any) -> None:
+    with pytest.raises(ScheduleError, match="1 to 1000 steps, not"):
+        ScheduleShape("pixart", wrong, {"transformer_blocks": 2})
+    with pytest.raises(ScheduleError, match="1 to 1000 blocks, not"):
+        ScheduleShape("pixart", 9, {"transformer_blocks": wrong})
+    with pytest.raises(ScheduleError, match="1 to 1000 steps, not"):
+        heuristic("fora:2", ScheduleShape("pixart", 9, {"transformer_blocks": 2})).resample(wrong)
