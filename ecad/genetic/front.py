@@ -8,8 +8,8 @@ import numpy as np
 
 # Of the quality between the cheapest schedule's and the best one's: the shares between which a search tells schedules
 # apart (above is as good as lossless, and differences are luck), and the share below which one is of no use to anybody.
-AIMED_SHARES = (0.6, 0.995)
-USEFUL_SHARE = 0.4
+AIMED_SHARES = (0.75, 0.995)
+USEFUL_SHARE = 0.6
 
 
 def nondominated(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
