@@ -185,9 +185,8 @@ def _uneven_passes(step: int, count: int, count_before: int) -> ScheduleError:
 class CountingClock:
     """For a transformer without a pipeline: every forward is the next step (of its context).
 
-    A new image begins with `reset()`, or where the timestep goes back: it goes one way within a call, so one that turns
-    round, or is the first one again, belongs to another call. An image with fewer steps than the schedule, or one that
-    was interrupted, leaves nothing behind for the next.
+    A new image begins with `reset()`, or where the timestep turns round: it goes one way within a call. So an image
+    with fewer steps than the schedule (but more than one), or one that was interrupted, leaves nothing for the next.
     """
 
     def __init__(self, steps: int) -> None:
@@ -196,9 +195,7 @@ class CountingClock:
 
     def reset(self) -> None:
         self._counts: dict[Lane, int] = {}  # forwards of each lane
-        self._timesteps: dict[
-            Lane, tuple[float, ...]
-        ] = {}  # of each lane: the first, and the newest two that differ
+        self._timesteps: dict[Lane, tuple[float, ...]] = {}  # of each lane: the newest two that differ
 
     def position(self) -> Any:
         return dict(self._counts), dict(self._timesteps)
@@ -222,16 +219,10 @@ class CountingClock:
         self._counts[lane] = step + 1
         if timestep is not None:
             known = self._timesteps.get(lane, ())
-            self._timesteps[lane] = (
-                known if known[-1:] == (timestep,) else (*known[:1], *known[1:][-1:], timestep)
-            )
+            self._timesteps[lane] = known if known[-1:] == (timestep,) else (*known[-1:], timestep)
         return tick
 
 
 def _goes_back(known: tuple[float, ...], timestep: float) -> bool:
-    """Whether a timestep is none that can follow: `known` has the first one and the newest ones of the call."""
-    if not known:
-        return False
-    if timestep == known[0]:
-        return True
+    """Whether a timestep is none that can follow the newest two that differ, `known`."""
     return len(known) > 1 and (timestep - known[-1]) * (known[-1] - known[-2]) < 0

@@ -26,7 +26,7 @@ class Inputs:
     def timestep(self) -> float | None:
         """The value of `timestep`, the largest if there are several; None without one. On a GPU this waits for it."""
         value = self.arguments.get("timestep")
-        if isinstance(value, torch.Tensor) and value.numel() > 0:
+        if isinstance(value, torch.Tensor) and value.numel() > 0 and value.device.type != "meta":
             return float(value.detach().max())
         return float(value) if isinstance(value, (int, float)) else None
 
