@@ -7,6 +7,7 @@ from typing import Any
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
+from ecad.caching.blocks import KnownBlock
 from ecad.caching.modules import Key
 from ecad.caching.state import CacheState
 
@@ -34,6 +35,21 @@ class ComponentHook(_Hook):
         return self._state.run(self._key, self.fn_ref.original_forward, args, kwargs)
 
 
+class BlockHook(_Hook):
+    """Replaces the forward of a block whose class is known by code that decides for all its components at once."""
+
+    def __init__(self, state: CacheState, known: KnownBlock, keys: tuple[Key, ...]) -> None:
+        super().__init__(state)
+        self._known = known
+        self._keys = keys
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        run = self._state.enter_block(self._keys)
+        if run is None:  # used outside a forward of the transformer: not ours to cache
+            return self.fn_ref.original_forward(*args, **kwargs)
+        return self._known.forward(run, module, *args, **kwargs)
+
+
 class TransformerHook(_Hook):
     """Replaces the forward of the transformer by "run or return the last output"."""
 
@@ -43,6 +59,10 @@ class TransformerHook(_Hook):
 
 def add_transformer_hook(module: nn.Module, state: CacheState) -> None:
     _add_hook(module, TransformerHook(state))
+
+
+def add_block_hook(module: nn.Module, state: CacheState, known: KnownBlock, keys: tuple[Key, ...]) -> None:
+    _add_hook(module, BlockHook(state, known, keys))
 
 
 def add_component_hook(module: nn.Module, state: CacheState, key: Key) -> None:

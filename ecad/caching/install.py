@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, SupportsIndex
 
 from torch import nn
 
+from ecad.caching.blocks import KnownBlock, known_block
 from ecad.caching.checks import check_model, refuse_compiled, refuse_later_caches
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.context import CacheContextWatch
-from ecad.caching.hook import add_component_hook, add_transformer_hook, remove_hook
+from ecad.caching.hook import add_block_hook, add_component_hook, add_transformer_hook, remove_hook
 from ecad.caching.inputs import inputs_of
-from ecad.caching.modules import Key, component_modules
+from ecad.caching.modules import Key, blocks_of, component_modules
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
 from ecad.errors import ModelError, ScheduleError
@@ -32,11 +33,18 @@ _ATTRIBUTE = "_ecad_applied"  # on the transformer, while a schedule is applied
 class AppliedSchedule:
     """A schedule that is applied to a transformer; what `ecad.apply` returns."""
 
-    def __init__(self, transformer: nn.Module, state: CacheState, components: dict[Key, nn.Module]) -> None:
+    def __init__(
+        self,
+        transformer: nn.Module,
+        state: CacheState,
+        components: dict[Key, nn.Module],
+        blocks: Sequence[tuple[nn.Module, KnownBlock, tuple[Key, ...]]],
+    ) -> None:
         self._transformer = transformer
         self._family = get_family(state.schedule.family)
         self._state = state
-        self._components = components
+        self._blocks = blocks  # that are decided as a whole
+        self._components = components  # of the other blocks
         self._modules: list[nn.Module] = []  # that have hooks
         self._context = CacheContextWatch(transformer)
         self._forward_hooks: list[Any] = []  # torch's handles
@@ -104,6 +112,9 @@ class AppliedSchedule:
 
     def _install(self) -> None:
         try:
+            for block, known, keys in self._blocks:
+                self._modules.append(block)
+                add_block_hook(block, self._state, known, keys)
             for key, module in self._components.items():
                 self._modules.append(module)
                 add_component_hook(module, self._state, key)
@@ -134,22 +145,28 @@ class AppliedSchedule:
 
         An adapter that was loaded meanwhile has wrapped a layer that is a component itself, or was taken off again.
         """
+        if not self._components:
+            return
         current = component_modules(self._transformer, self._family)
-        for key, module in current.items():
-            known = self._components[key]
+        for key, known in self._components.items():
+            module = current[key]
             if module is not known:
                 remove_hook(known)
                 self._modules.remove(known)
                 self._modules.append(module)
                 add_component_hook(module, self._state, key)
-        self._components = current
+        self._components = {key: current[key] for key in self._components}
 
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._state.end_forward(output)
 
 
 def apply(
-    target: Any, schedule: Schedule | str | os.PathLike[str], *, steps: int | str | None = None
+    target: Any,
+    schedule: Schedule | str | os.PathLike[str],
+    *,
+    steps: int | str | None = None,
+    fast_path: bool = True,
 ) -> AppliedSchedule:
     """Make a diffusers pipeline (or a bare transformer) follow a schedule from its next call on.
 
@@ -171,6 +188,10 @@ def apply(
     once (`Schedule.resample`), "resample" does so for whatever number each call has. Without it such a call is
     refused. A schedule that was learnt on another model of the same blocks is applied, and a note logged (logger
     "ecad", level INFO): its quality there is not known, as it is not after resampling.
+
+    `fast_path` decides blocks of known classes (PixArt, FLUX) as a whole and computes nothing of a reused one that
+    nobody reads; where everything is recomputed, to the last bit what the model does. Without it, and for all other
+    blocks, every component has a hook of its own: norms and modulations of reused components still run.
 
     Raises ScheduleError if the schedule does not fit the model, or if a schedule or another cache is already
     installed, and ModelError if the model is compiled or its class unknown; the model is then untouched. What
@@ -204,12 +225,37 @@ def apply(
         # Families whose pipelines know several passes a step have cache contexts, even where one does not use them.
         numbers_passes = CacheContextWatch.fits(transformer)
         clock = SchedulerClock(pipeline, None if follows_call else schedule.steps, numbers_passes)
-    result = AppliedSchedule(transformer, CacheState(schedule, clock, components), components)
+    blocks = _known_blocks(transformer, schedule, components) if fast_path else []
+    by_block = {key for _, _, keys in blocks for key in keys}
+    by_hooks = {key: module for key, module in components.items() if key not in by_block}
+    result = AppliedSchedule(transformer, CacheState(schedule, clock, components), by_hooks, blocks)
     result._install()
     note = note_of_transfer(pipeline, transformer, schedule)
     if note is not None:
         _LOGGER.info(note)
     return result
+
+
+def _known_blocks(
+    transformer: nn.Module, schedule: Schedule, components: Iterable[Key]
+) -> list[tuple[nn.Module, KnownBlock, tuple[Key, ...]]]:
+    """The blocks that can be decided as a whole, with the code for each and the keys of its components."""
+    keys_of: dict[tuple[str, int], list[Key]] = {}
+    for key in components:
+        keys_of.setdefault(key[:2], []).append(key)
+    found, others = [], set()
+    for block_list in schedule.spec.block_lists:
+        for number, block in enumerate(blocks_of(transformer, block_list)):
+            keys = tuple(keys_of[block_list.name, number])
+            names = tuple(block_list.component_names[component] for _, _, component in keys)
+            known = known_block(block, names)
+            if known is None:
+                others.add(type(block).__name__)
+            else:
+                found.append((block, known, keys))
+    if others:
+        _LOGGER.info("no fast path for blocks %s: their components have hooks", ", ".join(sorted(others)))
+    return found
 
 
 def remove(target: Any) -> None:
@@ -222,10 +268,14 @@ def remove(target: Any) -> None:
 
 @contextmanager
 def applied(
-    target: Any, schedule: Schedule | str | os.PathLike[str], *, steps: int | str | None = None
+    target: Any,
+    schedule: Schedule | str | os.PathLike[str],
+    *,
+    steps: int | str | None = None,
+    fast_path: bool = True,
 ) -> Iterator[AppliedSchedule]:
     """Context manager: `apply` at its start, `remove` at its end, also after an error."""
-    result = apply(target, schedule, steps=steps)
+    result = apply(target, schedule, steps=steps, fast_path=fast_path)
     try:
         yield result
     finally:

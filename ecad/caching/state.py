@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ecad.arrays import BoolArray
+from ecad.caching.block_run import TWICE, BlockRun
 from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.caching.inputs import Inputs
 from ecad.caching.modules import Key
@@ -203,6 +204,34 @@ class CacheState:
         lane.output = output if lane.plan.keeps_output[tick.step] else None
         return output
 
+    def enter_block(self, keys: tuple[Key, ...]) -> BlockRun | None:
+        """What a block that is decided as a whole does in the current step; None outside a forward.
+
+        `keys` are its components, in the order of the family.
+        """
+        tick = self._tick
+        if tick is None:
+            return None
+        if keys[0] in self._ran:
+            block_list, block, _ = keys[0]
+            raise ScheduleError(TWICE.format(f"{block_list}[{block}]"))
+        self._ran.update(keys)
+        lane = self._lanes[tick.lane]
+        plan, step = lane.plan, tick.step
+        block_list, block, _ = keys[0]
+        runs, reads = plan.runs[block_list][step][block], plan.reads[block_list][step][block]
+        if not all(runs):
+            # A block that was left out in the step before has nothing stored.
+            runs = [
+                run or (read and key not in lane.store)
+                for run, read, key in zip(runs, reads, keys, strict=True)
+            ]
+        computed = sum(runs)
+        self.recomputed += computed
+        self.reused += len(keys) - computed
+        keeps = [True] * len(keys) if self.keeps_everything else plan.keeps[block_list][step][block]
+        return BlockRun(runs, reads, keeps, keys, lane.store)
+
     def run(
         self, key: Key, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -212,10 +241,7 @@ class CacheState:
             return forward(*args, **kwargs)
         block_list, block, component = key
         if key in self._ran:
-            raise ScheduleError(
-                f"component {component} of {block_list}[{block}] was called twice in one forward (chunked "
-                "feed-forward?): its outputs cannot be told apart, switch that off while a schedule is applied"
-            )
+            raise ScheduleError(TWICE.format(f"component {component} of {block_list}[{block}]"))
         self._ran.add(key)
         lane = self._lanes[tick.lane]
         plan, step = lane.plan, tick.step

@@ -36,6 +36,7 @@ class Case:
     arguments: Mapping[str, Any]
     callback: str  # the argument for a callback after every step
     total: int = field(init=False)  # components that run in one uncached forward
+    steps: int = STEPS
 
     def __post_init__(self) -> None:
         self.total = sum(blocks * parts for _, blocks, parts in self.shape.array_shapes().values())

@@ -59,7 +59,7 @@ def test_a_component_that_other_tools_watch_still_joins(flux: Any) -> None:
     handle = flux.pipe.transformer.single_transformer_blocks[0].proj_mlp.register_forward_hook(
         lambda *arguments: seen.append(arguments[-1])
     )
-    with ecad.applied(flux.pipe, schedule):
+    with ecad.applied(flux.pipe, schedule, fast_path=False):
         flux.run(prompt=["a red circle"] * 2)
     handle.remove()
     assert {output.shape for output in seen} == {(2, 12 + 16, 64)}

@@ -251,13 +251,29 @@ def test_the_mark_of_another_cache_is_refused(flux: Any) -> None:
 def test_a_tool_that_comes_later_and_goes_round_the_hooks_is_refused(case: Any) -> None:
     block = case.pipe.transformer.transformer_blocks[1]
     steps_done: list[int] = []
-    with ecad.applied(case.pipe, case.heuristic("fora:2")):
+    with ecad.applied(case.pipe, case.heuristic("fora:2"), fast_path=False):
         block.ff.forward, hooked = type(block.ff).forward.__get__(block.ff), block.ff.forward
         with pytest.raises(ecad.ScheduleError, match=r"transformer_blocks\[1\].ff did not run under ecad"):
             case.run_noting(steps_done.append)
         assert not steps_done
         block.ff.forward = hooked
         case.run()
+
+
+def test_a_tool_that_comes_later_and_replaces_a_block_is_refused(case: Any) -> None:
+    block = case.pipe.transformer.transformer_blocks[1]
+    with ecad.applied(case.pipe, case.heuristic("fora:2")):
+        expected = case.run()
+        block.forward, ours = type(block).forward.__get__(block), block.forward
+        with pytest.raises(
+            ecad.ScheduleError, match=r"transformer_blocks\[1\].attn1? did not run under ecad"
+        ):
+            case.run()
+        block.forward = ours
+        # What replaces a component is what is called.
+        block.ff.forward = type(block.ff).forward.__get__(block.ff)
+        assert np.array_equal(case.run(), expected)
+        del block.ff.forward
 
 
 # --- several forwards a step ---

@@ -1,0 +1,64 @@
+"""One block in one forward: which of its components run, and what is stored of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+_Key = tuple[str, int, int]
+
+
+TWICE = (
+    "{} was called twice in one forward (chunked feed-forward?): its outputs cannot be told apart, switch that off "
+    "while a schedule is applied"
+)
+
+
+class BlockRun:
+    """What a block's code asks. Components go by their number in the block.
+
+    `runs[i]`: the component is computed and its output given to `keep`. Otherwise `stored(i)` is its newest output, if
+    `reads[i]`; if nobody reads it, it does not matter.
+    """
+
+    __slots__ = ("_keeps", "_keys", "_store", "reads", "runs")
+
+    def __init__(
+        self,
+        runs: list[bool],
+        reads: list[bool],
+        keeps: list[bool],
+        keys: tuple[_Key, ...],
+        store: dict[_Key, Any],
+    ) -> None:
+        self.runs = runs
+        self.reads = reads
+        self._keeps = keeps
+        self._keys = keys
+        self._store = store
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every component is computed: then the block computes exactly what it would without a schedule."""
+        return all(self.runs)
+
+    def stored(self, component: int) -> Any:
+        """The newest output, for the last time if no later step reads it."""
+        key = self._keys[component]
+        return self._store[key] if self._keeps[component] else self._store.pop(key)
+
+    def keep(self, component: int, output: Any) -> Any:
+        """Note a new output, and return it."""
+        if self._keeps[component]:
+            self._store[self._keys[component]] = output
+        else:
+            self._store.pop(self._keys[component], None)
+        return output
+
+
+def add_gated(residual: torch.Tensor, gate: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """residual + gate * output: on a CPU to the last bit, elsewhere in one operation where types allow it."""
+    if residual.dtype == gate.dtype == output.dtype and residual.device.type != "cpu":
+        return torch.addcmul(residual, gate, output)
+    return residual + gate * output

@@ -1,0 +1,82 @@
+"""Blocks of known classes, decided as a whole: what nobody reads of a reused block is not computed.
+
+A hook on a component saves that component alone: the norm and the modulation in front of it still run, as do gate and
+residual behind it, at memory speed. Here a block's forward is written again as straight-line code that leaves out what
+its pattern of recompute and reuse does not need. Components are looked up on the block when they run, so adapters,
+quantised or offloaded layers that came later are simply what is called.
+
+The code is for one forward of one class. A block of another class (a subclass too), or whose forward is not the one it
+was written for (another version of diffusers, a patch), is cached component by component.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from ecad.caching.block_run import BlockRun
+
+# (run, block, the forward's own arguments) -> what the forward returns
+BlockForward = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class KnownBlock:
+    """A block's forward written again, and what it was written for.
+
+    `fingerprints` are those of the class's forward in the versions of diffusers that were compared by eye; `fits` says
+    whether this very block is configured as the code expects.
+    """
+
+    module: str
+    class_name: str
+    fingerprints: frozenset[str]
+    components: tuple[str, ...]
+    forward: BlockForward
+    fits: Callable[[Any], bool] = lambda block: True
+
+
+def known_block(block: nn.Module, components: tuple[str, ...]) -> KnownBlock | None:
+    """The code for this block, if there is one; `components` are those that its family caches, in their order."""
+    from ecad.caching.blocks import flux, pixart
+
+    kind = type(block)
+    forward = vars(block).get("forward")
+    # Hooks of diffusers leave the class's own method behind when they go.
+    if forward is not None and getattr(forward, "__func__", None) is not kind.forward:
+        return None  # offloading, or another tool, does something round the class's forward
+    for known in (*pixart.KNOWN, *flux.KNOWN):
+        if (
+            (kind.__module__, kind.__qualname__) == (known.module, known.class_name)
+            and components == known.components
+            and fingerprint(kind.forward) in known.fingerprints
+            and known.fits(block)
+        ):
+            return known
+    return None
+
+
+@cache
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Of a function's code, without its annotations, comments and layout; empty where the source is not at hand."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return ""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
+
+
+__all__ = ["BlockRun", "KnownBlock", "fingerprint", "known_block"]
