@@ -59,6 +59,8 @@ class BlockRun:
 
 def add_gated(residual: torch.Tensor, gate: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
     """residual + gate * output: on a CPU to the last bit, elsewhere in one operation where types allow it."""
-    if residual.dtype == gate.dtype == output.dtype and residual.device.type != "cpu":
-        return torch.addcmul(residual, gate, output)
-    return residual + gate * output
+    if not residual.dtype == gate.dtype == output.dtype:
+        return residual + gate * output
+    if residual.device.type == "cpu":
+        return (gate * output).add_(residual)
+    return torch.addcmul(residual, gate, output)
