@@ -19,10 +19,11 @@ class BlockRun:
     """What a block's code asks. Components go by their number in the block.
 
     `runs[i]`: the component is computed and its output given to `keep`. Otherwise `stored(i)` is its newest output, if
-    `reads[i]`; if nobody reads it, it does not matter.
+    `reads[i]`; if nobody reads it, it does not matter. `shared` is for what the blocks of one forward share, `kept` for
+    what the forwards of one call do.
     """
 
-    __slots__ = ("_keeps", "_keys", "_store", "reads", "runs")
+    __slots__ = ("_keeps", "_keys", "_store", "kept", "reads", "runs", "shared")
 
     def __init__(
         self,
@@ -31,9 +32,13 @@ class BlockRun:
         keeps: list[bool],
         keys: tuple[_Key, ...],
         store: dict[_Key, Any],
+        shared: dict[str, Any],
+        kept: dict[str, Any],
     ) -> None:
         self.runs = runs
         self.reads = reads
+        self.shared = shared
+        self.kept = kept
         self._keeps = keeps
         self._keys = keys
         self._store = store
@@ -64,3 +69,10 @@ def add_gated(residual: torch.Tensor, gate: torch.Tensor, output: torch.Tensor) 
     if residual.device.type == "cpu":
         return (gate * output).add_(residual)
     return torch.addcmul(residual, gate, output)
+
+
+def modulated(normed: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, exact: bool) -> torch.Tensor:
+    """normed * scale + shift; in one operation unless it must be `exact`, on a CPU always to the last bit."""
+    if exact or normed.device.type == "cpu" or not normed.dtype == scale.dtype == shift.dtype:
+        return normed * scale + shift
+    return torch.addcmul(shift, normed, scale)

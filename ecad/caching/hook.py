@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffusers.hooks import HookRegistry, ModelHook
@@ -38,16 +39,22 @@ class ComponentHook(_Hook):
 class BlockHook(_Hook):
     """Replaces the forward of a block whose class is known by code that decides for all its components at once."""
 
-    def __init__(self, state: CacheState, known: KnownBlock, keys: tuple[Key, ...]) -> None:
+    def __init__(
+        self, state: CacheState, known: KnownBlock, keys: tuple[Key, ...], blocks: Sequence[nn.Module]
+    ) -> None:
         super().__init__(state)
         self._known = known
         self._keys = keys
+        self._blocks = blocks  # of the same list, with the same code; this one is number `_number` of them
+        self._number = -1
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         run = self._state.enter_block(self._keys)
         if run is None:  # used outside a forward of the transformer: not ours to cache
             return self.fn_ref.original_forward(*args, **kwargs)
-        return self._known.forward(run, module, *args, **kwargs)
+        if self._number < 0:
+            self._number = next(number for number, block in enumerate(self._blocks) if block is module)
+        return self._known.forward(run, self._blocks, self._number, *args, **kwargs)
 
 
 class TransformerHook(_Hook):
@@ -61,8 +68,15 @@ def add_transformer_hook(module: nn.Module, state: CacheState) -> None:
     _add_hook(module, TransformerHook(state))
 
 
-def add_block_hook(module: nn.Module, state: CacheState, known: KnownBlock, keys: tuple[Key, ...]) -> None:
-    _add_hook(module, BlockHook(state, known, keys))
+def add_block_hook(
+    module: nn.Module,
+    state: CacheState,
+    known: KnownBlock,
+    keys: tuple[Key, ...],
+    blocks: Sequence[nn.Module],
+) -> None:
+    """`blocks` are all that have this code in the same block list, in order."""
+    _add_hook(module, BlockHook(state, known, keys, blocks))
 
 
 def add_component_hook(module: nn.Module, state: CacheState, key: Key) -> None:

@@ -112,9 +112,12 @@ class AppliedSchedule:
 
     def _install(self) -> None:
         try:
+            together: dict[str, list[nn.Module]] = {}
+            for block, _, keys in self._blocks:
+                together.setdefault(keys[0][0], []).append(block)
             for block, known, keys in self._blocks:
                 self._modules.append(block)
-                add_block_hook(block, self._state, known, keys)
+                add_block_hook(block, self._state, known, keys, together[keys[0][0]])
             for key, module in self._components.items():
                 self._modules.append(module)
                 add_component_hook(module, self._state, key)

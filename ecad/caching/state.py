@@ -101,6 +101,8 @@ class CacheState:
         self._ran: set[Key] = set()  # components that were called in it
         self._hooked_output = False  # whether the transformer itself was called in it through its hook
         self._thread = 0  # that runs it
+        self._shared: dict[str, Any] = {}  # by the blocks of the forward that is running
+        self._kept: dict[str, Any] = {}  # by the blocks, during a call
 
     def begin_forward(self, context: str | None = None, inputs: Inputs | None = None) -> bool:
         """Called before each forward of the transformer; returns whether a call begins with it.
@@ -132,13 +134,14 @@ class CacheState:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
             self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step), layout)
         self._ran.clear()
+        self._shared = {}
         self._hooked_output = False
         self._tick = tick
         return tick.starts_call
 
     def end_forward(self, output: Any) -> None:
         """Called with the result of each forward that did not fail. Refuses one that went past the hooks."""
-        tick, self._tick = self._tick, None
+        tick, self._tick, self._shared = self._tick, None, {}
         if tick is not None and self.keeps_everything:
             # A schedule that never reuses the whole output has no hook that stores it; another may go on from here.
             self._lanes[tick.lane].output = output
@@ -152,6 +155,7 @@ class CacheState:
     def clear(self) -> None:
         """Forget all stored outputs and counts."""
         self._lanes.clear()
+        self._kept = {}
         self._tick = None
         self.recomputed = 0
         self.reused = 0
@@ -230,7 +234,7 @@ class CacheState:
         self.recomputed += computed
         self.reused += len(keys) - computed
         keeps = [True] * len(keys) if self.keeps_everything else plan.keeps[block_list][step][block]
-        return BlockRun(runs, reads, keeps, keys, lane.store)
+        return BlockRun(runs, reads, keeps, keys, lane.store, self._shared, self._kept)
 
     def run(
         self, key: Key, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

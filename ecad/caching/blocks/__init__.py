@@ -24,7 +24,7 @@ from torch import nn
 
 from ecad.caching.block_run import BlockRun
 
-# (run, block, the forward's own arguments) -> what the forward returns
+# (run, the list's blocks that have this code, which of them it is, the forward's own arguments) -> what that returns
 BlockForward = Callable[..., Any]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from ecad.caching.block_run import BlockRun, add_gated
+from ecad.caching.block_run import BlockRun, add_gated, modulated
 from ecad.caching.blocks import KnownBlock
 
 ATTN, FF, FF_CONTEXT = range(3)
@@ -16,7 +17,8 @@ SINGLE_ATTN, PROJ_MLP, PROJ_OUT = range(3)
 
 def double_stream(
     run: BlockRun,
-    block: Any,
+    blocks: Sequence[Any],
+    number: int,
     hidden_states: torch.Tensor,
     encoder_hidden_states: torch.Tensor,
     temb: torch.Tensor,
@@ -24,7 +26,7 @@ def double_stream(
     joint_attention_kwargs: dict[str, Any] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As the block's own forward, of image and text tokens (rows, tokens, width)."""
-    runs, exact = run.runs, run.is_complete
+    block, runs, exact = blocks[number], run.runs, run.is_complete
     if runs[ATTN]:
         normed, gate_msa, shift_mlp, scale_mlp, gate_mlp = block.norm1(hidden_states, emb=temb)
         context_normed, c_gate_msa, c_shift_mlp, c_scale_mlp, c_gate_mlp = block.norm1_context(
@@ -48,7 +50,7 @@ def double_stream(
 
     hidden_states = _added(hidden_states, gate_msa.unsqueeze(1), outputs[0], exact)
     if runs[FF]:
-        normed = block.norm2(hidden_states) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+        normed = modulated(block.norm2(hidden_states), 1 + scale_mlp[:, None], shift_mlp[:, None], exact)
         output = run.keep(FF, block.ff(normed))
     else:
         output = run.stored(FF)
@@ -58,8 +60,9 @@ def double_stream(
 
     encoder_hidden_states = _added(encoder_hidden_states, c_gate_msa.unsqueeze(1), outputs[1], exact)
     if runs[FF_CONTEXT]:
-        context_normed = block.norm2_context(encoder_hidden_states)
-        context_normed = context_normed * (1 + c_scale_mlp[:, None]) + c_shift_mlp[:, None]
+        context_normed = modulated(
+            block.norm2_context(encoder_hidden_states), 1 + c_scale_mlp[:, None], c_shift_mlp[:, None], exact
+        )
         output = run.keep(FF_CONTEXT, block.ff_context(context_normed))
     else:
         output = run.stored(FF_CONTEXT)
@@ -69,7 +72,8 @@ def double_stream(
 
 def single_stream(
     run: BlockRun,
-    block: Any,
+    blocks: Sequence[Any],
+    number: int,
     hidden_states: torch.Tensor,
     encoder_hidden_states: torch.Tensor,
     temb: torch.Tensor,
@@ -77,7 +81,7 @@ def single_stream(
     joint_attention_kwargs: dict[str, Any] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As the block's own forward, of image and text tokens (rows, tokens, width)."""
-    runs = run.runs
+    block, runs = blocks[number], run.runs
     text_tokens = encoder_hidden_states.shape[1]
     residual = torch.cat([encoder_hidden_states, hidden_states], dim=1)
     if runs[SINGLE_ATTN] or runs[PROJ_MLP]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ecad.caching.block_run import TWICE, BlockRun, add_gated
+from ecad.caching.block_run import TWICE, BlockRun, add_gated, modulated
 from ecad.caching.blocks import KnownBlock
 from ecad.errors import ScheduleError
 
@@ -15,7 +16,8 @@ ATTN1, ATTN2, FF = range(3)
 
 def forward(
     run: BlockRun,
-    block: Any,
+    blocks: Sequence[Any],
+    number: int,
     hidden_states: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     encoder_hidden_states: torch.Tensor | None = None,
@@ -27,15 +29,17 @@ def forward(
 ) -> torch.Tensor:
     """As the block's own forward, of hidden states (rows, tokens, width)."""
     assert timestep is not None  # of adaLN-single, (rows, 6 x width)
+    block = blocks[number]
     if block._chunk_size is not None:
         raise ScheduleError(TWICE.format("ff"))
     options = cross_attention_kwargs or {}
-    modulation = block.scale_shift_table[None] + timestep.reshape(len(hidden_states), 6, -1)
-    shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation.chunk(6, dim=1)
+    shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = _modulation(
+        run, blocks, number, timestep.reshape(len(hidden_states), 6, -1)
+    )
     exact = run.is_complete
 
     if run.runs[ATTN1]:
-        normed = block.norm1(hidden_states) * (1 + scale_msa) + shift_msa
+        normed = modulated(block.norm1(hidden_states), scale_msa, shift_msa, exact)
         output = run.keep(
             ATTN1, block.attn1(normed, encoder_hidden_states=None, attention_mask=attention_mask, **options)
         )
@@ -56,11 +60,40 @@ def forward(
         hidden_states = run.stored(ATTN2) + hidden_states
 
     if run.runs[FF]:
-        normed = block.norm2(hidden_states) * (1 + scale_mlp) + shift_mlp
+        normed = modulated(block.norm2(hidden_states), scale_mlp, shift_mlp, exact)
         output = run.keep(FF, block.ff(normed))
     else:
         output = run.stored(FF)
     return gate_mlp * output + hidden_states if exact else add_gated(hidden_states, gate_mlp, output)
+
+
+def _modulation(
+    run: BlockRun, blocks: Sequence[Any], number: int, embedding: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Shift, 1 + scale and gate of attention and of feed-forward, each (rows, 1, width).
+
+    All blocks add the same embedding (rows, 6, width) to tables of their own: the first block of a forward does it for
+    all at once, number for number as each would.
+    """
+    found = run.shared.get("pixart")
+    if found is None:
+        if "pixart" not in run.kept:
+            tables = [block.scale_shift_table for block in blocks]
+            is_spread = len({(table.device, table.dtype) for table in tables}) > 1  # over several devices
+            run.kept["pixart"] = None if is_spread else torch.stack(tables)[:, None]
+        if run.kept["pixart"] is None:
+            return _parts(blocks[number].scale_shift_table[None] + embedding)
+        everything = run.kept["pixart"] + embedding
+        found = run.shared["pixart"] = everything, 1 + everything[:, :, 1::3]
+    everything, scales = found
+    shift_msa, _, gate_msa, shift_mlp, _, gate_mlp = everything[number].split(1, dim=1)
+    scale_msa, scale_mlp = scales[number].split(1, dim=1)
+    return shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp
+
+
+def _parts(modulation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation.split(1, dim=1)
+    return shift_msa, 1 + scale_msa, gate_msa, shift_mlp, 1 + scale_mlp, gate_mlp
 
 
 def _fits(block: Any) -> bool:
