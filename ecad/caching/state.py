@@ -142,6 +142,8 @@ class CacheState:
     def end_forward(self, output: Any) -> None:
         """Called with the result of each forward that did not fail. Refuses one that went past the hooks."""
         tick, self._tick, self._shared = self._tick, None, {}
+        if tick is not None and tick.step == tick.steps - 1:
+            self._kept = {}
         if tick is not None and self.keeps_everything:
             # A schedule that never reuses the whole output has no hook that stores it; another may go on from here.
             self._lanes[tick.lane].output = output
