@@ -38,7 +38,7 @@ class GaussianProcess:
         targets = (values - mean) / deviation
         distances = np.sqrt(_squared_distances(features, features))
         typical = float(np.median(distances[distances > 0])) if (distances > 0).any() else 1.0
-        best: tuple[float, GaussianProcess] | None = None
+        found: list[tuple[float, GaussianProcess]] = []
         for length_scale in _LENGTH_SCALES:
             scaled = features / (length_scale * typical)
             for trend in _TRENDS:
@@ -48,11 +48,9 @@ class GaussianProcess:
                     factor = np.linalg.cholesky(noisy)
                     weights = np.linalg.solve(noisy, targets)
                     likelihood = float(-0.5 * targets @ weights - np.log(np.diag(factor)).sum())
-                    if best is None or likelihood > best[0]:
-                        model = cls(scaled, length_scale * typical, weights, factor, trend, mean, deviation)
-                        best = likelihood, model
-        assert best is not None
-        return best[1]
+                    model = cls(scaled, length_scale * typical, weights, factor, trend, mean, deviation)
+                    found.append((likelihood, model))
+        return max(found, key=lambda item: item[0])[1]
 
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means and standard deviations, without noise, at features (m, d): shapes (m,) and (m,)."""

@@ -88,7 +88,8 @@ def single_stream(
         normed, gate = block.norm(residual, emb=temb)
     else:
         [gate] = _modulation(block.norm, temb, 3, first=2, all_of=False)[:1]
-    mlp = attention = None
+    mlp: Any = None  # unless proj_out reads it, as it does the other
+    attention: Any = None
     if runs[PROJ_MLP]:
         mlp = run.keep(PROJ_MLP, block.proj_mlp(normed))
     elif run.reads[PROJ_MLP]:
@@ -103,7 +104,6 @@ def single_stream(
     elif run.reads[SINGLE_ATTN]:
         attention = run.stored(SINGLE_ATTN)
     if runs[PROJ_OUT]:
-        assert attention is not None
         output = run.keep(PROJ_OUT, block.proj_out(torch.cat([attention, block.act_mlp(mlp)], dim=2)))
     else:
         output = run.stored(PROJ_OUT)

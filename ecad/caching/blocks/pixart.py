@@ -22,13 +22,12 @@ def forward(
     attention_mask: torch.Tensor | None = None,
     encoder_hidden_states: torch.Tensor | None = None,
     encoder_attention_mask: torch.Tensor | None = None,
-    timestep: torch.Tensor | None = None,
+    timestep: torch.Tensor = None,  # type: ignore[assignment]  # always there with adaLN-single: (rows, 6 x width)
     cross_attention_kwargs: dict[str, Any] | None = None,
     class_labels: torch.Tensor | None = None,
     added_cond_kwargs: dict[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """As the block's own forward, of hidden states (rows, tokens, width)."""
-    assert timestep is not None  # of adaLN-single, (rows, 6 x width)
     block = blocks[number]
     if block._chunk_size is not None:
         raise ScheduleError(TWICE.format("ff"))
