@@ -42,7 +42,7 @@ LAYERS: dict[str, Layer] = {
     ),
     "records": Layer("candidates, evaluations, the evaluator's protocol", "schedule"),
     "caching": Layer(
-        "a schedule at work: hooks that recompute or reuse", "families schedule", "torch diffusers"
+        "a schedule at work: known blocks as a whole, else hooks", "families schedule", "torch diffusers"
     ),
     "prompts": Layer("prompt sets and their file formats"),
     "scoring": Layer(
