@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from ecad.caching.sums import Sums
 
 _Key = tuple[str, int, int]
 
@@ -21,9 +24,12 @@ class BlockRun:
     `runs[i]`: the component is computed and its output given to `keep`. Otherwise `stored(i)` is its newest output, if
     `reads[i]`; if nobody reads it, it does not matter. `shared` is for what the blocks of one forward share, `kept` for
     what the forwards of one call do.
+
+    A stretch of reused blocks may be read as sums: then its first block adds `sums`, the others (`is_inside`) nothing.
+    `feeds` are the sums that outputs of this block go into, each with the numbers of those components.
     """
 
-    __slots__ = ("_keeps", "_keys", "_store", "kept", "reads", "runs", "shared")
+    __slots__ = ("_keeps", "_keys", "_store", "feeds", "is_inside", "kept", "reads", "runs", "shared", "sums")
 
     def __init__(
         self,
@@ -39,6 +45,9 @@ class BlockRun:
         self.reads = reads
         self.shared = shared
         self.kept = kept
+        self.sums: Sums | None = None
+        self.is_inside = False
+        self.feeds: Sequence[tuple[Sums, Sequence[int]]] = ()
         self._keeps = keeps
         self._keys = keys
         self._store = store

@@ -14,8 +14,9 @@ from ecad.caching.block_run import TWICE, BlockRun
 from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.caching.inputs import Inputs
 from ecad.caching.modules import Key
+from ecad.caching.sums import Sums
 from ecad.errors import ScheduleError
-from ecad.schedule.liveness import plan_execution
+from ecad.schedule.liveness import feeds_of, plan_execution
 from ecad.schedule.schedule import Schedule
 
 # Plain nested lists [step][block][component]: indexing them is several times faster than indexing numpy scalars.
@@ -30,14 +31,29 @@ _GONE_ROUND = (
 class _Plan:
     """`ecad.schedule.plan_execution` in a form that is fast to look up."""
 
-    def __init__(self, schedule: Schedule, first_step: int) -> None:
-        plan = plan_execution(schedule, first_step)
+    def __init__(self, schedule: Schedule, first_step: int, summed_runs: bool) -> None:
+        plan = plan_execution(schedule, first_step, summed_runs)
         self.first_step = first_step
         self.runs = _as_lists(plan.runs)
         self.reads = _as_lists(plan.reads)
         self.keeps = _as_lists(plan.keeps)
         self.runs_output: list[bool] = plan.runs_output.tolist()
         self.keeps_output: list[bool] = plan.keeps_output.tolist()
+        self.stretches = plan.stretches
+        self.outputs_of = [len(feeds_of(plan, stretch)) for stretch in plan.stretches]
+        # (block list, step, block) -> the stretch that the block is in, by number
+        self.in_stretch = {
+            (stretch.block_list, step, block): number
+            for number, stretch in enumerate(plan.stretches)
+            for step in stretch.reads
+            for block in stretch.blocks
+        }
+        # (block list, step, block) -> for each stretch that the outputs go into, their components
+        self.feeds: dict[tuple[str, int, int], dict[int, list[int]]] = {}
+        for number, stretch in enumerate(plan.stretches):
+            for step, block, component in feeds_of(plan, stretch):
+                place = self.feeds.setdefault((stretch.block_list, step, block), {})
+                place.setdefault(number, []).append(component)
 
 
 class _LaneState:
@@ -49,6 +65,7 @@ class _LaneState:
         self.store: dict[Key, Any] = {}
         self.blanks: dict[Key, torch.Tensor] = {}
         self.output: Any = None  # the transformer's own, as it was returned
+        self.sums: dict[int, Sums] = {}  # by the number of the stretch
 
     def blank_of(self, key: Key) -> torch.Tensor | None:
         """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own."""
@@ -86,13 +103,18 @@ class CacheState:
     it is never written in place. A value is kept only while a later step will read it.
     """
 
-    def __init__(self, schedule: Schedule, clock: StepClock, keys: Iterable[Key] = ()) -> None:
+    def __init__(
+        self, schedule: Schedule, clock: StepClock, keys: Iterable[Key] = (), summed_runs: bool = False
+    ) -> None:
         self.schedule = schedule  # what is followed now
         self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
         self.clock = clock
         self.recomputed = 0  # module executions in the current call
         self.reused = 0
         self.keeps_everything = False  # store also what no later step of this schedule reads
+        self.summed_runs = (
+            summed_runs  # read stretches of reused blocks as sums; not together with the former
+        )
         self._keys = frozenset(keys)  # the components that a forward must call
         self._feeders = _components_that_feed(schedule)
         self._plans: dict[int, _Plan] = {}  # by the first step of a call
@@ -191,7 +213,10 @@ class CacheState:
     @property
     def stored_outputs(self) -> int:
         """Number of outputs that are stored at the moment."""
-        return sum(len(lane.store) + (lane.output is not None) for lane in self._lanes.values())
+        return sum(
+            len(lane.store) + (lane.output is not None) + sum(each.tensors for each in lane.sums.values())
+            for lane in self._lanes.values()
+        )
 
     def run_transformer(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -236,7 +261,27 @@ class CacheState:
         self.recomputed += computed
         self.reused += len(keys) - computed
         keeps = [True] * len(keys) if self.keeps_everything else plan.keeps[block_list][step][block]
-        return BlockRun(runs, reads, keeps, keys, lane.store, self._shared, self._kept)
+        run = BlockRun(runs, reads, keeps, keys, lane.store, self._shared, self._kept)
+        if plan.stretches:
+            self._join_stretches(run, lane, (block_list, step, block))
+        return run
+
+    def _join_stretches(self, run: BlockRun, lane: _LaneState, place: tuple[str, int, int]) -> None:
+        """What the block at a (block list, step, block) has to do with the sums of its lane."""
+        plan, (_, step, block) = lane.plan, place
+        number = plan.in_stretch.get(place)
+        if number is not None:
+            stretch = plan.stretches[number]
+            run.is_inside = block != stretch.first
+            if not run.is_inside:
+                is_last_read = step == stretch.reads[-1]
+                run.sums = lane.sums.pop(number) if is_last_read else lane.sums[number]
+        feeds = []
+        for number, components in plan.feeds.get(place, {}).items():
+            if number not in lane.sums:
+                lane.sums[number] = Sums(plan.outputs_of[number])
+            feeds.append((lane.sums[number], components))
+        run.feeds = feeds
 
     def run(
         self, key: Key, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -274,7 +319,7 @@ class CacheState:
 
     def _plan_from(self, step: int) -> _Plan:
         if step not in self._plans:
-            self._plans[step] = _Plan(self.schedule, step)
+            self._plans[step] = _Plan(self.schedule, step, self.summed_runs)
         return self._plans[step]
 
 

@@ -56,7 +56,9 @@ class BlockList:
     """A list of blocks with the same components.
 
     `name` is the transformer's attribute (an `nn.ModuleList`). Where the blocks lie elsewhere, `path` says so: the
-    dotted path of a block with `*` in the place of its number (HiDream: "double_stream_blocks.*.block").
+    dotted path of a block with `*` in the place of its number (HiDream: "double_stream_blocks.*.block"). `sums_up`: the
+    gates are a table of the block plus an embedding that all share, see `ecad.schedule.summed`; its components are then
+    self-attention, cross-attention and feed-forward.
     """
 
     name: str
@@ -64,6 +66,7 @@ class BlockList:
     components: tuple[Component, ...]  # one that feeds another comes before it
     path: str = ""
     official: OfficialNames | None = None
+    sums_up: bool = False
 
     def __post_init__(self) -> None:
         names = self.component_names

@@ -143,6 +143,7 @@ PIXART = Family(
             "num_layers",
             _COMPONENTS,
             official=OfficialNames("num_blocks", "", ("attn1", "attn2", "ff")),
+            sums_up=True,
         ),
     ),
     sizes=Sizes(text_tokens=120),  # of PixArtAlphaPipeline

@@ -22,7 +22,7 @@ from ecad.errors import ConfigError, ModelError, ScheduleError
 from ecad.families import get_family
 from ecad.families.family import ComponentNumbers, CountedWorkload, Formulas, StepMacs, Workload
 from ecad.schedule import Schedule, effective, stored_after_step
-from ecad.schedule.liveness import WHOLE_OUTPUT
+from ecad.schedule.liveness import WHOLE_OUTPUT, stretches_after_step
 
 Work = Workload | CountedWorkload
 
@@ -90,18 +90,27 @@ def whole_output_values(workload: Work) -> int:
 
 
 def stored_bytes(
-    schedule: Schedule, workload: Work, bytes_per_value: int, first_step: int = 0
+    schedule: Schedule,
+    workload: Work,
+    bytes_per_value: int,
+    first_step: int = 0,
+    summed_runs: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
 
     `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
-    enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image.
+    enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image. With
+    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays.
     """
     _check_fit(schedule, workload)
     values = {**component_output_values(workload), WHOLE_OUTPUT: whole_output_values(workload)}
-    held = stored_after_step(schedule, first_step)
+    held = stored_after_step(schedule, first_step, summed_runs)
     total = sum((blocks * values[part] for part, blocks in held.items()), np.zeros(schedule.steps, np.int64))
-    return total * bytes_per_value
+    if not summed_runs:
+        return total * bytes_per_value
+    # Only families of one block list sum up, whose outputs are all of one size.
+    largest = max(component_output_values(workload).values())
+    return total * bytes_per_value + stretches_after_step(schedule, first_step) * 3 * 4 * largest
 
 
 def _count(workload: Work, convention: str) -> StepMacs:

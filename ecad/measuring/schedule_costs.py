@@ -15,7 +15,14 @@ from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_he
 from ecad.schedule.files.official_layout import PROVENANCE_KEY
 from ecad.schedule.transfer import transfer_note
 
-COST_KEYS = ("macs", "macs_paper", "speedup_macs", "speedup_macs_paper", "stored_bytes_16bit")
+COST_KEYS = (
+    "macs",
+    "macs_paper",
+    "speedup_macs",
+    "speedup_macs_paper",
+    "stored_bytes_16bit",
+    "stored_bytes_16bit_summed",
+)
 
 
 def load_or_make(
@@ -110,6 +117,7 @@ def costs_of(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | No
         speedup_macs(schedule, workload),
         speedup_macs(schedule, workload, "paper"),
         int(stored_bytes(schedule, workload, 2).max()),
+        int(stored_bytes(schedule, workload, 2, summed_runs=True).max()),
     )
     return {**dict(zip(COST_KEYS, costs, strict=True)), "macs_model": source.name}, notes
 

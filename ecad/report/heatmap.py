@@ -134,14 +134,18 @@ def schedule_summary(schedule: Schedule, costs: Mapping[str, float] | None = Non
 
 
 def cost_text(costs: Mapping[str, float]) -> str:
-    """`costs` has "macs" (of one image), "speedup_macs" and "stored_bytes_16bit" (the most, of one image)."""
+    """`costs` has "macs" (of one image), "speedup_macs", "stored_bytes_16bit" and the same "_summed" (the most, of one
+    image)."""
     macs = costs["macs"]
     amount = f"{macs / 1e12:.3f} TMACs" if macs >= 1e11 else f"{macs / 1e9:.3f} GMACs"
     stored = f"{costs['stored_bytes_16bit'] / 2**20:,.4g} MiB"
-    return (
+    text = (
         f"{amount} per image, {costs['speedup_macs']:.2f}x fewer than uncached; stores up to {stored} per image in "
         "16 bits"
     )
+    if costs["stored_bytes_16bit_summed"] == costs["stored_bytes_16bit"]:
+        return text
+    return f"{text} ({costs['stored_bytes_16bit_summed'] / 2**20:,.4g} MiB where stretches are summed up)"
 
 
 def step_fractions(schedule: Schedule) -> list[float]:

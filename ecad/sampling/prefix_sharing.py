@@ -34,7 +34,7 @@ def sample_sharing(
     for number, schedule in enumerate(schedules):
         # Of this schedule's steps the later ones need: what the next shares, what that shares with the one after ...
         branchings = set(accumulate(shared[number:], min))
-        with applied(sampler.pipe, schedule) as handle:
+        with applied(sampler.pipe, schedule, summed_runs=False) as handle:
             saved[-1].resume(denoising, handle)
             while saved[-1].step > max(branchings, default=0):  # no later schedule needs it
                 saved.pop()

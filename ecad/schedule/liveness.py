@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
+from ecad.schedule.summed import Stretch, stretches
 
 WHOLE_OUTPUT = ("transformer", "output")  # beside (block list, component): the transformer's own output
 
@@ -27,7 +28,7 @@ class ExecutionPlan:
     `runs`: the component is computed. `reads`: somebody reads its output, new or stored. `keeps`: the newest
     output is stored after the step, because a later step reads it. `runs_output` and `keeps_output`, shape (steps,),
     say the same of the transformer's whole output, which the scheduler reads in every step. Steps before `first_step`
-    are all False.
+    are all False. `stretches` are read as sums (`ecad.schedule.summed`): their blocks' outputs are not read one by one.
     """
 
     first_step: int
@@ -36,10 +37,14 @@ class ExecutionPlan:
     keeps: Mapping[str, BoolArray]
     runs_output: BoolArray
     keeps_output: BoolArray
+    stretches: tuple[Stretch, ...] = ()
 
 
-def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
-    """The plan of a call that enters the schedule at `first_step` (image-to-image) and recomputes all there."""
+def plan_execution(schedule: Schedule, first_step: int = 0, summed_runs: bool = False) -> ExecutionPlan:
+    """The plan of a call that enters the schedule at `first_step` (image-to-image) and recomputes all there.
+
+    With `summed_runs` stretches of fully reused blocks are read as sums, where that is possible and pays.
+    """
     if not 0 <= first_step < schedule.steps:
         raise ScheduleError(
             f"first step {first_step} is outside this schedule's steps 0 to {schedule.steps - 1}"
@@ -51,16 +56,24 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
     keeps_output = np.zeros_like(runs_output)
     keeps_output[first_step:-1] = ~runs_output[first_step + 1 :]
     runs, reads, keeps = shape.filled(False), shape.filled(False), shape.filled(False)
+    found: list[Stretch] = []
     for block_list in schedule.spec.block_lists:
         name = block_list.name
         flagged = schedule.recompute[name].copy()
         present = shape.present[name]
         flagged[first_step] = present
+        is_summed = np.zeros(flagged.shape[:2], dtype=np.bool_)
+        if summed_runs and block_list.sums_up and present.all():
+            quiet: BoolArray = np.logical_not(flagged.any(axis=2))
+            quiet[:first_step] = False
+            for stretch in stretches(name, quiet, runs_output):
+                found.append(stretch)
+                is_summed[np.ix_(stretch.reads, stretch.blocks)] = True
         # Consumers first: whether a component is read depends on when its consumer runs.
         for index in reversed(range(len(block_list.components))):
             consumer = block_list.components[index].feeds
             if consumer is None:
-                reads[name][:, :, index] = runs_output[:, None] & present[:, index]
+                reads[name][:, :, index] = runs_output[:, None] & present[:, index] & ~is_summed
             else:
                 fed = runs[name][:, :, block_list.component_names.index(consumer)]
                 reads[name][:, :, index] = fed & present[:, index]
@@ -72,7 +85,17 @@ def plan_execution(schedule: Schedule, first_step: int = 0) -> ExecutionPlan:
                 is_needed = reads[name][step, :, index] | read_later
                 runs[name][step, :, index] = flagged[step, :, index] & is_needed
                 read_later = is_needed & ~flagged[step, :, index]
-    return ExecutionPlan(first_step, runs, reads, keeps, runs_output, keeps_output)
+    return ExecutionPlan(first_step, runs, reads, keeps, runs_output, keeps_output, tuple(found))
+
+
+def feeds_of(plan: ExecutionPlan, stretch: Stretch) -> list[tuple[int, int, int]]:
+    """(step, block, component) of the outputs that a stretch sums up: the newest before its first read."""
+    runs = plan.runs[stretch.block_list][: stretch.reads[0]]
+    return [
+        (int(np.flatnonzero(runs[:, block, component])[-1]), block, component)
+        for block in stretch.blocks
+        for component in range(runs.shape[2])
+    ]
 
 
 def effective(schedule: Schedule) -> Schedule:
@@ -85,16 +108,26 @@ def effective(schedule: Schedule) -> Schedule:
     return schedule.replace(recompute=plan_execution(schedule).runs)
 
 
+def stretches_after_step(schedule: Schedule, first_step: int = 0) -> npt.NDArray[np.int64]:
+    """Number of stretches whose sums are held after each step, shape (steps,); each is three tensors in float32."""
+    plan = plan_execution(schedule, first_step, summed_runs=True)
+    held = np.zeros(schedule.steps, dtype=np.int64)
+    for stretch in plan.stretches:
+        held[min(step for step, _, _ in feeds_of(plan, stretch)) : stretch.reads[-1]] += 1
+    return held
+
+
 def stored_after_step(
-    schedule: Schedule, first_step: int = 0
+    schedule: Schedule, first_step: int = 0, summed_runs: bool = False
 ) -> dict[tuple[str, str], npt.NDArray[np.int64]]:
     """(block list, component) -> number of blocks whose output is stored after each step, shape (steps,).
 
     The transformer's whole output has the key `WHOLE_OUTPUT`, and counts 0 or 1. With the size of an output it gives
     the bytes that a schedule keeps; per context where a pipeline calls the transformer several times a step. After the
-    last step nothing is stored.
+    last step nothing is stored. With `summed_runs` those that only stretches read are not among them (see
+    `stretches_after_step`).
     """
-    plan = plan_execution(schedule, first_step)
+    plan = plan_execution(schedule, first_step, summed_runs)
     keeps = plan.keeps
     stored = {
         (block_list.name, component): keeps[block_list.name][:, :, index].sum(axis=1, dtype=np.int64)

@@ -157,7 +157,12 @@ class ModelEvaluator:
             yield from sample_sharing(self._sampler, self._conditioning, jobs, together)
             return
         for schedule in schedules:
-            with nullcontext() if schedule is None else applied(self._sampler.pipe, schedule):
+            with (
+                nullcontext()
+                if schedule is None
+                # The same arithmetic as where first steps are shared.
+                else applied(self._sampler.pipe, schedule, summed_runs=False)
+            ):
                 images = self._sampler.sample(self._conditioning, jobs)
             yield images
 

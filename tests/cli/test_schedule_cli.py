@@ -100,6 +100,7 @@ def test_check_prints_clean_json() -> None:
     assert speedup_paper == pytest.approx(1.99, abs=0.005)
     # One output of 84 components: 256 tokens of 1,152 channels, with and without guidance, two bytes each.
     assert content.pop("stored_bytes_16bit") == 84 * 2 * 256 * 1152 * 2
+    assert content.pop("stored_bytes_16bit_summed") == 84 * 2 * 256 * 1152 * 2  # nothing is read three times
     assert content == {
         "valid": True,
         "name": "fora:2",

@@ -32,16 +32,23 @@ def forward(
     if block._chunk_size is not None:
         raise ScheduleError(TWICE.format("ff"))
     options = cross_attention_kwargs or {}
+    if run.is_inside:
+        return hidden_states
+    embedding = timestep.reshape(len(hidden_states), 6, -1)
+    if run.sums is not None:
+        return run.sums.added_to(hidden_states, embedding[:, 2:3], embedding[:, 5:6])
     shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = _modulation(
-        run, blocks, number, timestep.reshape(len(hidden_states), 6, -1)
+        run, blocks, number, embedding
     )
     exact = run.is_complete
 
     if run.runs[ATTN1]:
         normed = modulated(block.norm1(hidden_states), scale_msa, shift_msa, exact)
-        output = run.keep(
-            ATTN1, block.attn1(normed, encoder_hidden_states=None, attention_mask=attention_mask, **options)
-        )
+        output = block.attn1(normed, encoder_hidden_states=None, attention_mask=attention_mask, **options)
+        run.keep(ATTN1, output)
+        for sums, components in run.feeds:
+            if ATTN1 in components:
+                sums.add_attention(output, block.scale_shift_table[2])
     else:
         output = run.stored(ATTN1)
     # A block that computes everything does what diffusers does, to the last bit.
@@ -54,6 +61,9 @@ def forward(
             attention_mask=encoder_attention_mask,
             **options,
         )
+        for sums, components in run.feeds:
+            if ATTN2 in components:
+                sums.add_cross_attention(output)
         hidden_states = run.keep(ATTN2, output) + hidden_states
     else:
         hidden_states = run.stored(ATTN2) + hidden_states
@@ -61,6 +71,9 @@ def forward(
     if run.runs[FF]:
         normed = modulated(block.norm2(hidden_states), scale_mlp, shift_mlp, exact)
         output = run.keep(FF, block.ff(normed))
+        for sums, components in run.feeds:
+            if FF in components:
+                sums.add_feed_forward(output, block.scale_shift_table[5])
     else:
         output = run.stored(FF)
     return gate_mlp * output + hidden_states if exact else add_gated(hidden_states, gate_mlp, output)
