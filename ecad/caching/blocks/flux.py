@@ -42,9 +42,11 @@ def double_stream(
             ),
         )
     else:
-        gate_msa, shift_mlp, scale_mlp, gate_mlp = _modulation(block.norm1, temb, 6, first=2, all_of=runs[FF])
+        gate_msa, shift_mlp, scale_mlp, gate_mlp = _modulation(
+            run, block.norm1, temb, 6, first=2, all_of=runs[FF]
+        )
         c_gate_msa, c_shift_mlp, c_scale_mlp, c_gate_mlp = _modulation(
-            block.norm1_context, temb, 6, first=2, all_of=runs[FF_CONTEXT]
+            run, block.norm1_context, temb, 6, first=2, all_of=runs[FF_CONTEXT]
         )
         outputs = run.stored(ATTN)
 
@@ -87,7 +89,7 @@ def single_stream(
     if runs[SINGLE_ATTN] or runs[PROJ_MLP]:
         normed, gate = block.norm(residual, emb=temb)
     else:
-        [gate] = _modulation(block.norm, temb, 3, first=2, all_of=False)[:1]
+        [gate] = _modulation(run, block.norm, temb, 3, first=2, all_of=False)[:1]
     mlp: Any = None  # unless proj_out reads it, as it does the other
     attention: Any = None
     if runs[PROJ_MLP]:
@@ -112,13 +114,19 @@ def single_stream(
 
 
 def _modulation(
-    norm: Any, temb: torch.Tensor, parts: int, *, first: int, all_of: bool
+    run: BlockRun, norm: Any, temb: torch.Tensor, parts: int, *, first: int, all_of: bool
 ) -> tuple[torch.Tensor, ...]:
     """Parts of the modulation from number `first` on; the gates alone (first and last of them) unless `all_of`.
 
     Only the rows of the layer that they need are computed, where it is a plain linear layer.
     """
-    linear, embedding = norm.linear, norm.silu(temb)
+    linear = norm.linear
+    if type(norm.silu) is nn.SiLU:  # the same in all blocks
+        if run.shared.get("temb") is not temb:
+            run.shared.update(temb=temb, embedding=norm.silu(temb))
+        embedding = run.shared["embedding"]
+    else:
+        embedding = norm.silu(temb)
     if (
         type(linear) is not nn.Linear
         or linear._forward_hooks
