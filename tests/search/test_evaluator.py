@@ -63,7 +63,7 @@ class Difference:
 @pytest.fixture
 def sampler(monkeypatch: pytest.MonkeyPatch) -> FakeSampler:
     @contextmanager
-    def applied(pipe: Any, schedule: Schedule) -> Iterator[None]:
+    def applied(pipe: Any, schedule: Schedule, **options: Any) -> Iterator[None]:
         pipe.schedule = schedule
         yield
         pipe.schedule = None
