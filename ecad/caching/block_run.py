@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
+from ecad.caching.modules import Key
 from ecad.caching.sums import Sums
-
-_Key = tuple[str, int, int]
-
 
 TWICE = (
     "{} was called twice in one forward (chunked feed-forward?): its outputs cannot be told apart, switch that off "
@@ -36,8 +34,8 @@ class BlockRun:
         runs: list[bool],
         reads: list[bool],
         keeps: list[bool],
-        keys: tuple[_Key, ...],
-        store: dict[_Key, Any],
+        keys: tuple[Key, ...],
+        store: dict[Key, Any],
         shared: dict[str, Any],
         kept: dict[str, Any],
     ) -> None:

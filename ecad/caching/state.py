@@ -40,7 +40,7 @@ class _Plan:
         self.runs_output: list[bool] = plan.runs_output.tolist()
         self.keeps_output: list[bool] = plan.keeps_output.tolist()
         self.stretches = plan.stretches
-        self.outputs_of = [len(feeds_of(plan, stretch)) for stretch in plan.stretches]
+        self.outputs_of: list[int] = []  # for each stretch, how many go into its sums
         # (block list, step, block) -> the stretch that the block is in, by number
         self.in_stretch = {
             (stretch.block_list, step, block): number
@@ -51,7 +51,9 @@ class _Plan:
         # (block list, step, block) -> for each stretch that the outputs go into, their components
         self.feeds: dict[tuple[str, int, int], dict[int, list[int]]] = {}
         for number, stretch in enumerate(plan.stretches):
-            for step, block, component in feeds_of(plan, stretch):
+            outputs = feeds_of(plan, stretch)
+            self.outputs_of.append(len(outputs))
+            for step, block, component in outputs:
                 place = self.feeds.setdefault((stretch.block_list, step, block), {})
                 place.setdefault(number, []).append(component)
 
@@ -112,9 +114,8 @@ class CacheState:
         self.recomputed = 0  # module executions in the current call
         self.reused = 0
         self.keeps_everything = False  # store also what no later step of this schedule reads
-        self.summed_runs = (
-            summed_runs  # read stretches of reused blocks as sums; not together with the former
-        )
+        # Read stretches of reused blocks as sums; not together with the former.
+        self.summed_runs = summed_runs
         self._keys = frozenset(keys)  # the components that a forward must call
         self._feeders = _components_that_feed(schedule)
         self._plans: dict[int, _Plan] = {}  # by the first step of a call
@@ -131,10 +132,8 @@ class CacheState:
 
         `context` is the name of the open cache context, `inputs` what the forward is given.
         """
-        was_running, self._tick = (
-            self._tick is not None,
-            None,
-        )  # if the clock refuses, nothing may run on an old step
+        was_running = self._tick is not None
+        self._tick = None  # should the clock refuse, nothing may run on an old step
         tick = self.clock.tick(context, inputs)
         if was_running and not tick.starts_call and self._thread != get_ident():
             raise ScheduleError(

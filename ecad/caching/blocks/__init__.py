@@ -22,8 +22,6 @@ from typing import Any
 
 from torch import nn
 
-from ecad.caching.block_run import BlockRun
-
 # (run, the list's blocks that have this code, which of them it is, the forward's own arguments) -> what that returns
 BlockForward = Callable[..., Any]
 
@@ -79,4 +77,4 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
 
-__all__ = ["BlockRun", "KnownBlock", "fingerprint", "known_block"]
+__all__ = ["KnownBlock", "fingerprint", "known_block"]

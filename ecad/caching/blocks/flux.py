@@ -89,7 +89,7 @@ def single_stream(
     if runs[SINGLE_ATTN] or runs[PROJ_MLP]:
         normed, gate = block.norm(residual, emb=temb)
     else:
-        [gate] = _modulation(run, block.norm, temb, 3, first=2, all_of=False)[:1]
+        [gate] = _modulation(run, block.norm, temb, 3, first=2, all_of=False)
     mlp: Any = None  # unless proj_out reads it, as it does the other
     attention: Any = None
     if runs[PROJ_MLP]:
