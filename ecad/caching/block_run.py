@@ -24,10 +24,24 @@ class BlockRun:
     what the forwards of one call do.
 
     A stretch of reused blocks may be read as sums: then its first block adds `sums`, the others (`is_inside`) nothing.
-    `feeds` are the sums that outputs of this block go into, each with the numbers of those components.
+    `feeds` are the sums that outputs of this block go into, each with the numbers of those components; `outputs` are
+    the new ones, where there are any.
     """
 
-    __slots__ = ("_keeps", "_keys", "_store", "feeds", "is_inside", "kept", "reads", "runs", "shared", "sums")
+    __slots__ = (
+        "_keeps",
+        "_keys",
+        "_store",
+        "feeds",
+        "is_inside",
+        "kept",
+        "outputs",
+        "reads",
+        "runs",
+        "shared",
+        "sums",
+    )
+    is_alone = False  # what the blocks of one forward have in common may be shared
 
     def __init__(
         self,
@@ -46,6 +60,7 @@ class BlockRun:
         self.sums: Sums | None = None
         self.is_inside = False
         self.feeds: Sequence[tuple[Sums, Sequence[int]]] = ()
+        self.outputs: dict[int, Any] = {}
         self._keeps = keeps
         self._keys = keys
         self._store = store
@@ -62,6 +77,8 @@ class BlockRun:
 
     def keep(self, component: int, output: Any) -> Any:
         """Note a new output, and return it."""
+        if self.feeds:
+            self.outputs[component] = output
         if self._keeps[component]:
             self._store[self._keys[component]] = output
         else:

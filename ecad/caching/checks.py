@@ -12,10 +12,15 @@ from ecad.errors import ModelError, ScheduleError
 from ecad.families import Family, family_of_transformer
 from ecad.schedule.schedule import Schedule
 
+_COMPILED_FORWARD = (
+    "the forward of {} was replaced by a compiled one (module.forward = torch.compile(...)), which a schedule cannot "
+    "reach into: compile the module instead (module.compile() or torch.compile(module))"
+)
+
 
 def check_model(pipeline: Any | None, transformer: nn.Module, schedule: Schedule) -> dict[Key, nn.Module]:
     """The component modules that the schedule is about, if it can be applied here; an error if not."""
-    refuse_compiled(transformer, "the transformer")
+    _refuse_compiled_forward(transformer, "the transformer")
     family = family_of_transformer(type(transformer).__name__)
     if family.name != schedule.family:
         raise ScheduleError(
@@ -32,21 +37,19 @@ def check_model(pipeline: Any | None, transformer: nn.Module, schedule: Schedule
     return component_modules(transformer, family)
 
 
-def refuse_compiled(module: nn.Module, name: str) -> None:
-    """Compiled code calls the components it was traced with, not the hooks of a schedule."""
-    if (
-        hasattr(module, "_orig_mod")
-        or getattr(module, "_compiled_call_impl", None) is not None
-        or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
-    ):
-        raise ModelError(
-            f"{name} is compiled (torch.compile), so its components can no longer be reached: "
-            "apply the schedule to the uncompiled pipeline"
-        )
+def _refuse_compiled_forward(module: nn.Module, name: str) -> None:
+    """A compiled function in the forward's place has the blocks' code in it and goes past whatever comes later."""
+    if hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable"):
+        raise ModelError(_COMPILED_FORWARD.format(name))
 
 
-def refuse_later_caches(transformer: nn.Module) -> None:
-    """Called at the beginning of each call: two caches at once give images that neither of them stands for."""
+def refuse_later_tools(transformer: nn.Module) -> None:
+    """Called at the beginning of each call: what came after the schedule and does not go together with it.
+
+    Two caches at once give images that neither of them stands for.
+    """
+    if hasattr(transformer.__dict__.get("forward"), "_torchdynamo_orig_callable"):
+        raise ScheduleError(_COMPILED_FORWARD.format("the transformer"))
     config = getattr(transformer, "_cache_config", None)
     found = [type(config).__name__] if config is not None else []
     found += [name for module in transformer.modules() if (name := _cache_of_diffusers(module)) is not None]
@@ -130,5 +133,5 @@ def _check_components(transformer: nn.Module, family: Family) -> None:
 
 
 def _refuse_out_of_reach(module: nn.Module, name: str) -> None:
-    refuse_compiled(module, name)
+    _refuse_compiled_forward(module, name)
     refuse_replaced_forward(module, name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
+from ecad.caching.block_run import BlockRun
 from ecad.caching.blocks import KnownBlock
 from ecad.caching.modules import Key
 from ecad.caching.state import CacheState
@@ -16,7 +18,7 @@ HOOK_NAME = "ecad_component"
 
 
 class _Hook(ModelHook):
-    """What both kinds note when they are put on, to be taken off again without a trace."""
+    """What all kinds note when they are put on, to be taken off again without a trace."""
 
     def __init__(self, state: CacheState) -> None:
         super().__init__()
@@ -33,7 +35,8 @@ class ComponentHook(_Hook):
         self._key = key
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return self._state.run(self._key, self.fn_ref.original_forward, args, kwargs)
+        call = self._state.compiling.call_and_own
+        return self._state.run(self._key, partial(call, self.fn_ref.original_forward), args, kwargs)
 
 
 class BlockHook(_Hook):
@@ -49,12 +52,36 @@ class BlockHook(_Hook):
         self._number = -1
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        compiling = self._state.compiling
         run = self._state.enter_block(self._keys)
         if run is None:  # used outside a forward of the transformer: not ours to cache
-            return self.fn_ref.original_forward(*args, **kwargs)
+            return compiling.call(self.fn_ref.original_forward, *args, **kwargs)
+        if run.is_inside:
+            return args[0] if args else kwargs["hidden_states"]
+        summing = self._known.summing
+        if run.sums is not None and summing is not None:
+            return summing.read(run.sums, compiling.call_in_place, *args, **kwargs)
+        args, kwargs = self._known.enter(run, compiling.is_on, *args, **kwargs)
         if self._number < 0:
             self._number = next(number for number, block in enumerate(self._blocks) if block is module)
-        return self._known.forward(run, self._blocks, self._number, *args, **kwargs)
+        if compiling.is_on:
+            result = self._run_compiled(run, args, kwargs)
+        else:
+            result = self._known.forward(run, self._blocks, self._number, *args, **kwargs)
+        if run.feeds and summing is not None:
+            summing.feed(run, compiling.call_in_place, module, compiling.summed_together)
+        return self._known.leave(run, result)
+
+    def _run_compiled(self, run: BlockRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        compiling, here = self._state.compiling, self._number
+        # Where another tool has replaced the forward of some blocks, their numbers are others than in the list.
+        if self._known.is_chained and not any(run.runs) and here == self._keys[0][1]:
+            together = compiling.reused_together
+            following = self._state.enter_ahead(self._keys, together - 1)
+            if following:
+                blocks = self._blocks[here : here + together]
+                return compiling.run_chain(self._known, [run, *following], blocks, args, kwargs)
+        return compiling.run_block(self._known, run, self._blocks[here], args, kwargs)
 
 
 class TransformerHook(_Hook):
@@ -87,7 +114,7 @@ def _add_hook(module: nn.Module, hook: _Hook) -> None:
     # Some pipelines give the transformer an empty registry of their own, which is to stay.
     hook.made_registry = "_diffusers_hook" not in vars(module)
     HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
-    hook.installed_forward = module.forward
+    hook.installed_forward = module.forward = hook._state.compiling.taken_over(module.forward)
 
 
 def remove_hook(module: nn.Module) -> None:

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from ecad.caching.blocks import KnownBlock, known_block
-from ecad.caching.checks import check_model, refuse_compiled, refuse_later_caches
+from ecad.caching.checks import check_model, refuse_later_tools
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
+from ecad.caching.compiling import bring_back, set_aside, skip
 from ecad.caching.context import CacheContextWatch
 from ecad.caching.hook import add_block_hook, add_component_hook, add_transformer_hook, remove_hook
 from ecad.caching.inputs import inputs_of
-from ecad.caching.modules import Key, blocks_of, component_modules
+from ecad.caching.modules import Key, blocks_of, component_modules, modules_beside_blocks
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
 from ecad.errors import ModelError, ScheduleError
@@ -138,6 +139,8 @@ class AppliedSchedule:
                 self._transformer.register_forward_pre_hook(self._before_forward, with_kwargs=True),
                 self._transformer.register_forward_hook(self._after_forward),
             ]
+            for module in modules_beside_blocks(self._transformer, self._family):
+                self._forward_hooks += self._state.compiling.given_back(module)
             self._context.install()
             self._transformer.__dict__[_ATTRIBUTE] = self
             _forget_cached_registries(self._transformer)
@@ -145,10 +148,12 @@ class AppliedSchedule:
             self.remove()
             raise
 
+    @skip
     def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._state.compiling.begin(set_aside())
         inputs = inputs_of(self._transformer, args, kwargs)
         if self._state.begin_forward(self._context.current, inputs):
-            refuse_later_caches(self._transformer)
+            refuse_later_tools(self._transformer)
             self._follow_replaced_modules()
 
     def _follow_replaced_modules(self) -> None:
@@ -168,8 +173,10 @@ class AppliedSchedule:
                 add_component_hook(module, self._state, key)
         self._components = {key: current[key] for key in self._components}
 
+    @skip
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._state.end_forward(output)
+        bring_back(self._state.compiling.end(output))
 
 
 def apply(
@@ -209,9 +216,13 @@ def apply(
     less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits (float32)
     or by less than bfloat16's own rounding. By default (None) so on accelerators, and not on a CPU.
 
+    The model may be compiled, before or after, as a whole or block by block: what blocks compute for each pattern of
+    recompute and reuse is compiled once, with the options that were given; the code round the blocks runs as Python.
+
     Raises ScheduleError if the schedule does not fit the model, or if a schedule or another cache is already
-    installed, and ModelError if the model is compiled or its class unknown; the model is then untouched. What
-    can be known only when the pipeline is called (its number of steps) is checked there, before any step.
+    installed, and ModelError if its class is unknown or a forward was replaced by a compiled function; the model is
+    then untouched. What can be known only when the pipeline is called (its number of steps) is checked there, before
+    any step.
     """
     if not isinstance(schedule, Schedule):
         schedule = load_schedule(schedule)
@@ -227,7 +238,6 @@ def apply(
             f"a schedule ({current.schedule.name!r}) is already applied to this model: "
             "call ecad.remove(pipe) first"
         )
-    refuse_compiled(getattr(target, "transformer", target), "the transformer")
     components = check_model(pipeline, transformer, schedule)
     clock: StepClock
     if pipeline is None:

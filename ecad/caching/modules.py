@@ -24,6 +24,12 @@ def blocks_of(transformer: nn.Module, block_list: BlockList) -> list[nn.Module]:
         ) from None
 
 
+def modules_beside_blocks(transformer: nn.Module, family: Family) -> list[nn.Module]:
+    """The transformer's own modules that hold no blocks: embedders, the last norm and projection."""
+    blocks = {block for block_list in family.block_lists for block in blocks_of(transformer, block_list)}
+    return [child for child in transformer.children() if blocks.isdisjoint(child.modules())]
+
+
 def component_modules(transformer: nn.Module, family: Family) -> dict[Key, nn.Module]:
     """All components that can be cached; ModelError if a block lacks one that the family says it has."""
     return {key: module for key, _, module in _components(transformer, family)}

@@ -12,6 +12,7 @@ import torch
 from ecad.arrays import BoolArray
 from ecad.caching.block_run import TWICE, BlockRun
 from ecad.caching.clock import Lane, StepClock, Tick
+from ecad.caching.compiling import Compiling
 from ecad.caching.inputs import Inputs
 from ecad.caching.modules import Key
 from ecad.caching.sums import Sums
@@ -122,10 +123,12 @@ class CacheState:
         self._lanes: dict[Lane, _LaneState] = {}
         self._tick: Tick | None = None  # of the forward that is running
         self._ran: set[Key] = set()  # components that were called in it
+        self._done_ahead: dict[tuple[Key, ...], BlockRun] = {}  # what blocks that were done already find
         self._hooked_output = False  # whether the transformer itself was called in it through its hook
         self._thread = 0  # that runs it
         self._shared: dict[str, Any] = {}  # by the blocks of the forward that is running
         self._kept: dict[str, Any] = {}  # by the blocks, during a call
+        self.compiling = Compiling()
 
     def begin_forward(self, context: str | None = None, inputs: Inputs | None = None) -> bool:
         """Called before each forward of the transformer; returns whether a call begins with it.
@@ -155,6 +158,7 @@ class CacheState:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
             self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step), layout)
         self._ran.clear()
+        self._done_ahead.clear()
         self._shared = {}
         self._hooked_output = False
         self._tick = tick
@@ -242,6 +246,8 @@ class CacheState:
         tick = self._tick
         if tick is None:
             return None
+        if keys in self._done_ahead:
+            return self._done_ahead.pop(keys)
         if keys[0] in self._ran:
             block_list, block, _ = keys[0]
             raise ScheduleError(TWICE.format(f"{block_list}[{block}]"))
@@ -264,6 +270,33 @@ class CacheState:
         if plan.stretches:
             self._join_stretches(run, lane, (block_list, step, block))
         return run
+
+    def enter_ahead(self, keys: tuple[Key, ...], count: int) -> list[BlockRun]:
+        """Runs of the `count` blocks after the one with these keys, if all are fully reused; else none of them.
+
+        They are done together with that one: when their turn comes, they are inside of it.
+        """
+        tick = self._tick
+        block_list, first, _ = keys[0]
+        if tick is None or first + count >= self.schedule.shape.blocks[block_list]:
+            return []
+        plan, step = self._lanes[tick.lane].plan, tick.step
+        blocks = range(first + 1, first + 1 + count)
+        for block in blocks:
+            runs, reads = plan.runs[block_list][step][block], plan.reads[block_list][step][block]
+            if any(runs) or not all(reads) or (block_list, step, block) in plan.in_stretch:
+                return []
+        found = []
+        for block in blocks:
+            those = tuple((block_list, block, component) for _, _, component in keys)
+            run = self.enter_block(those)
+            if run is None or any(run.runs):  # nothing is stored of a block that was left out before
+                raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}]"))
+            found.append(run)
+            inside = BlockRun([], [], [], (), {}, {}, {})
+            inside.is_inside = True
+            self._done_ahead[those] = inside
+        return found
 
     def _join_stretches(self, run: BlockRun, lane: _LaneState, place: tuple[str, int, int]) -> None:
         """What the block at a (block list, step, block) has to do with the sums of its lane."""

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from ecad.errors import ScheduleError
+
+# Calls a function with these arguments: as it is, or compiled.
+Call = Callable[..., Any]
+
+Three = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
+
+Gates = tuple[torch.Tensor, torch.Tensor]
+
+
+def direct(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 class Sums:
@@ -15,49 +29,84 @@ class Sums:
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
-        self._plain: torch.Tensor | None = None  # P
-        self._attention: torch.Tensor | None = None  # Q
-        self._feed_forward: torch.Tensor | None = None  # R
+        self._sums: Three = (None, None, None)
+        self._waiting: list[tuple[Three, Gates]] = []  # outputs and gates of whole blocks
 
     @property
     def tensors(self) -> int:
         """Number of tensors that are held."""
-        return sum(each is not None for each in (self._plain, self._attention, self._feed_forward))
+        waiting = [each for outputs, _ in self._waiting for each in outputs]
+        return sum(each is not None for each in (*self._sums, *waiting))
 
-    def add_attention(self, output: torch.Tensor, table: torch.Tensor) -> None:
-        """A block's self-attention output, and its gate's table (width,)."""
-        self._add_plain(output, table)
-        self._attention = _sum(self._attention, output)
+    def add(self, outputs: Three, gates: Gates, call: Call = direct, together: int = 1) -> None:
+        """Outputs of one block: self-attention, cross-attention and feed-forward, None where none is new.
 
-    def add_cross_attention(self, output: torch.Tensor) -> None:
-        self._add_plain(output, None)
-
-    def add_feed_forward(self, output: torch.Tensor, table: torch.Tensor) -> None:
-        self._add_plain(output, table)
-        self._feed_forward = _sum(self._feed_forward, output)
+        `gates` are the block's tables (width,) of the gates of the first and the last; `call` calls what adds them up.
+        Compiled, that is one pass over the sums for however many blocks: `together` waits for so many.
+        """
+        self._expected -= sum(each is not None for each in outputs)
+        if together == 1 or any(each is None for each in outputs):
+            self._sums = call(_added, self._sums, outputs, gates)
+            return
+        self._waiting.append((outputs, gates))
+        if len(self._waiting) == together:
+            waiting, self._waiting = tuple(self._waiting), []
+            self._sums = call(_added_together, self._sums, waiting)
 
     def added_to(
-        self, hidden_states: torch.Tensor, attention: torch.Tensor, feed_forward: torch.Tensor
+        self,
+        hidden_states: torch.Tensor,
+        attention: torch.Tensor,
+        feed_forward: torch.Tensor,
+        call: Call = direct,
     ) -> torch.Tensor:
         """Hidden states behind the stretch, given the shared embeddings of both gates, each (rows, 1, width)."""
-        if self._expected or self._plain is None or self._attention is None or self._feed_forward is None:
+        for outputs, gates in self._waiting:
+            self._sums = call(_added, self._sums, outputs, gates)
+        self._waiting = []
+        if self._expected or any(each is None for each in self._sums):
             raise ScheduleError(
                 "a block of a reused stretch did not run when the schedule computes it (layers are skipped?): apply "
                 "the schedule with summed_runs=False"
             )
-        total = torch.addcmul(self._plain, attention.float(), self._attention)
-        total.addcmul_(feed_forward.float(), self._feed_forward)
-        return hidden_states + total.to(hidden_states.dtype)
-
-    def _add_plain(self, output: torch.Tensor, table: torch.Tensor | None) -> None:
-        self._expected -= 1
-        if table is None:
-            self._plain = _sum(self._plain, output)
-        elif self._plain is None:
-            self._plain = table.float() * output
-        else:
-            self._plain.addcmul_(table.float(), output.float())
+        found: torch.Tensor = call(_read, hidden_states, self._sums, attention, feed_forward)
+        return found
 
 
-def _sum(so_far: torch.Tensor | None, output: torch.Tensor) -> torch.Tensor:
+def _added_together(sums: Three, blocks: tuple[tuple[Three, Gates], ...]) -> Three:
+    for outputs, gates in blocks:
+        sums = _added(sums, outputs, gates)
+    return sums
+
+
+def _added(sums: Three, outputs: Three, gates: Gates) -> Three:
+    """The sums with a block's outputs in them; they are changed in place."""
+    plain, of_attention, of_feed_forward = sums
+    attention, cross_attention, feed_forward = outputs
+    attention_gate, feed_forward_gate = gates
+    if attention is not None:
+        plain = _plus_gated(plain, attention_gate, attention)
+        of_attention = _plus(of_attention, attention)
+    if cross_attention is not None:
+        plain = _plus(plain, cross_attention)
+    if feed_forward is not None:
+        plain = _plus_gated(plain, feed_forward_gate, feed_forward)
+        of_feed_forward = _plus(of_feed_forward, feed_forward)
+    return plain, of_attention, of_feed_forward
+
+
+def _read(
+    hidden_states: torch.Tensor, sums: Any, attention: torch.Tensor, feed_forward: torch.Tensor
+) -> torch.Tensor:
+    plain, of_attention, of_feed_forward = sums
+    total = torch.addcmul(plain, attention.float(), of_attention)
+    total.addcmul_(feed_forward.float(), of_feed_forward)
+    return hidden_states + total.to(hidden_states.dtype)
+
+
+def _plus(so_far: torch.Tensor | None, output: torch.Tensor) -> torch.Tensor:
     return output.to(torch.float32, copy=True) if so_far is None else so_far.add_(output)
+
+
+def _plus_gated(so_far: torch.Tensor | None, gate: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    return gate.float() * output if so_far is None else so_far.addcmul_(gate.float(), output.float())

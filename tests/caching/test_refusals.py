@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,43 +70,6 @@ def test_chunked_feed_forward_after_apply_is_refused(pixart: Any) -> None:
         finally:
             block.set_chunk_feed_forward(None)
         pixart.run()
-
-
-# --- compiled ---
-
-
-def test_a_compiled_transformer_is_refused(case: Any) -> None:
-    with pytest.raises(ecad.ModelError, match="the transformer is compiled"):
-        ecad.apply(torch.compile(case.pipe.transformer), case.heuristic("fora:2"))
-
-
-def _compile_in_place(module: torch.nn.Module) -> Callable[[], None]:
-    module.compile()  # the transformer's own, and what `compile_repeated_blocks` does to each block
-    return lambda: setattr(module, "_compiled_call_impl", None)
-
-
-def _compile_forward(module: torch.nn.Module) -> Callable[[], None]:
-    module.forward = torch.compile(module.forward)
-    return lambda: delattr(module, "forward")
-
-
-@pytest.mark.parametrize("compile_it", [_compile_in_place, _compile_forward])
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("", "the transformer"),
-        ("transformer_blocks.1", r"transformer_blocks\[1\]"),
-        ("transformer_blocks.1.ff", r"transformer_blocks\[1\].ff"),
-    ],
-)
-def test_compiled_parts_are_refused(case: Any, compile_it: Any, path: str, name: str) -> None:
-    undo = compile_it(case.pipe.transformer.get_submodule(path))
-    try:
-        with pytest.raises(ecad.ModelError, match=f"^{name} is compiled"):
-            ecad.apply(case.pipe, case.heuristic("fora:2"))
-    finally:
-        undo()
-    ecad.apply(case.pipe, case.heuristic("fora:2"))
 
 
 # --- other caches and tools ---
@@ -195,19 +157,6 @@ def test_schedulers_with_two_calls_a_step_say_how_many_rows_they_need(pixart: An
             assert np.array_equal(pixart.run(), untouched)
     finally:
         pixart.pipe.scheduler = own
-
-
-def test_remove_through_the_wrapper_of_torch_compile(case: Any) -> None:
-    untouched = case.run()
-    own = case.pipe.transformer
-    ecad.apply(case.pipe, case.heuristic("fora:2"))
-    case.pipe.transformer = torch.compile(own, backend="eager")
-    try:
-        ecad.remove(case.pipe)
-        assert "_ecad_applied" not in vars(own)
-    finally:
-        case.pipe.transformer = own
-    assert np.array_equal(case.run(), untouched)
 
 
 @pytest.mark.parametrize("path", ["", "transformer_blocks.0", "transformer_blocks.0.ff"])

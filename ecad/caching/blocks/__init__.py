@@ -22,13 +22,42 @@ from typing import Any
 
 from torch import nn
 
+from ecad.caching.block_run import BlockRun
+
 # (run, the list's blocks that have this code, which of them it is, the forward's own arguments) -> what that returns
 BlockForward = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Summing:
+    """How stretches of such blocks are read as sums (`ecad.caching.sums`).
+
+    `read`: (sums, call, the forward's arguments) -> what the stretch returns; `feed`: (run, call, block, together) adds
+    the block's new outputs, those of so many blocks at once.
+    """
+
+    read: Callable[..., Any]
+    feed: Callable[..., None]
+
+
+def _as_given(run: BlockRun, is_compiled: bool, *args: Any, **kwargs: Any) -> Any:
+    return args, kwargs
+
+
+def _as_returned(run: BlockRun, result: Any) -> Any:
+    return result
+
+
+@dataclass(frozen=True)
 class KnownBlock:
     """A block's forward written again, and what it was written for.
+
+    `enter` makes the arguments of `forward` out of those that the block is given, `leave` what the block returns out
+    of what `forward` does. Both see what the blocks of one forward share (`run.shared`); `forward` does not where it is
+    compiled.
+
+    `is_chained`: `forward` takes hidden states first and returns them, and all blocks get the same other arguments, so
+    that fully reused ones may run as one piece.
 
     `fingerprints` are those of the class's forward in the versions of diffusers that were compared by eye; `fits` says
     whether this very block is configured as the code expects.
@@ -40,6 +69,10 @@ class KnownBlock:
     components: tuple[str, ...]
     forward: BlockForward
     fits: Callable[[Any], bool] = lambda block: True
+    summing: Summing | None = None
+    is_chained: bool = False
+    enter: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _as_given
+    leave: Callable[[BlockRun, Any], Any] = _as_returned
 
 
 def known_block(block: nn.Module, components: tuple[str, ...]) -> KnownBlock | None:
@@ -77,4 +110,4 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
 
-__all__ = ["KnownBlock", "fingerprint", "known_block"]
+__all__ = ["KnownBlock", "Summing", "fingerprint", "known_block"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -76,16 +77,13 @@ def single_stream(
     run: BlockRun,
     blocks: Sequence[Any],
     number: int,
-    hidden_states: torch.Tensor,
-    encoder_hidden_states: torch.Tensor,
+    residual: torch.Tensor,
     temb: torch.Tensor,
     image_rotary_emb: Any = None,
     joint_attention_kwargs: dict[str, Any] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As the block's own forward, of image and text tokens (rows, tokens, width)."""
+) -> torch.Tensor:
+    """As the block's own forward, of text and image tokens behind each other (rows, tokens, width)."""
     block, runs = blocks[number], run.runs
-    text_tokens = encoder_hidden_states.shape[1]
-    residual = torch.cat([encoder_hidden_states, hidden_states], dim=1)
     if runs[SINGLE_ATTN] or runs[PROJ_MLP]:
         normed, gate = block.norm(residual, emb=temb)
     else:
@@ -109,8 +107,39 @@ def single_stream(
         output = run.keep(PROJ_OUT, block.proj_out(torch.cat([attention, block.act_mlp(mlp)], dim=2)))
     else:
         output = run.stored(PROJ_OUT)
-    joined = _clipped(_added(residual, gate.unsqueeze(1), output, run.is_complete))
-    return joined[:, :text_tokens], joined[:, text_tokens:]
+    return _clipped(_added(residual, gate.unsqueeze(1), output, run.is_complete))
+
+
+@dataclass
+class _Joined:
+    """What a single-stream block has computed, and the two parts of it that it returned."""
+
+    states: torch.Tensor
+    text: torch.Tensor
+    image: torch.Tensor
+
+
+def _join(
+    run: BlockRun,
+    is_compiled: bool,
+    hidden_states: torch.Tensor,
+    encoder_hidden_states: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Text and image behind each other, which they still are if the block before has returned just these two."""
+    before = run.shared.get("joined")
+    if before is None or before.text is not encoder_hidden_states or before.image is not hidden_states:
+        joined = torch.cat([encoder_hidden_states, hidden_states], dim=1)
+        before = _Joined(joined, encoder_hidden_states, hidden_states)
+    run.shared["joined"] = before
+    return (before.states, *args), kwargs
+
+
+def _part(run: BlockRun, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    text_tokens = run.shared["joined"].text.shape[1]
+    now = run.shared["joined"] = _Joined(states, states[:, :text_tokens], states[:, text_tokens:])
+    return now.text, now.image
 
 
 def _modulation(
@@ -121,7 +150,7 @@ def _modulation(
     Only the rows of the layer that they need are computed, where it is a plain linear layer.
     """
     linear = norm.linear
-    if type(norm.silu) is nn.SiLU:  # the same in all blocks
+    if type(norm.silu) is nn.SiLU and not run.is_alone:  # the same in all blocks
         if run.shared.get("temb") is not temb:
             run.shared.update(temb=temb, embedding=norm.silu(temb))
         embedding = run.shared["embedding"]
@@ -175,5 +204,7 @@ KNOWN = (
         frozenset({"0b116839d642d3bd"}),
         ("attn", "proj_mlp", "proj_out"),
         single_stream,
+        enter=_join,
+        leave=_part,
     ),
 )

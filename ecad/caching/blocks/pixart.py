@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from ecad.caching.block_run import TWICE, BlockRun, add_gated, modulated
-from ecad.caching.blocks import KnownBlock
+from ecad.caching.blocks import KnownBlock, Summing
+from ecad.caching.sums import Call, Sums
 from ecad.errors import ScheduleError
 
 ATTN1, ATTN2, FF = range(3)
@@ -32,11 +33,7 @@ def forward(
     if block._chunk_size is not None:
         raise ScheduleError(TWICE.format("ff"))
     options = cross_attention_kwargs or {}
-    if run.is_inside:
-        return hidden_states
     embedding = timestep.reshape(len(hidden_states), 6, -1)
-    if run.sums is not None:
-        return run.sums.added_to(hidden_states, embedding[:, 2:3], embedding[:, 5:6])
     shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = _modulation(
         run, blocks, number, embedding
     )
@@ -46,9 +43,6 @@ def forward(
         normed = modulated(block.norm1(hidden_states), scale_msa, shift_msa, exact)
         output = block.attn1(normed, encoder_hidden_states=None, attention_mask=attention_mask, **options)
         run.keep(ATTN1, output)
-        for sums, components in run.feeds:
-            if ATTN1 in components:
-                sums.add_attention(output, block.scale_shift_table[2])
     else:
         output = run.stored(ATTN1)
     # A block that computes everything does what diffusers does, to the last bit.
@@ -61,9 +55,6 @@ def forward(
             attention_mask=encoder_attention_mask,
             **options,
         )
-        for sums, components in run.feeds:
-            if ATTN2 in components:
-                sums.add_cross_attention(output)
         hidden_states = run.keep(ATTN2, output) + hidden_states
     else:
         hidden_states = run.stored(ATTN2) + hidden_states
@@ -71,12 +62,39 @@ def forward(
     if run.runs[FF]:
         normed = modulated(block.norm2(hidden_states), scale_mlp, shift_mlp, exact)
         output = run.keep(FF, block.ff(normed))
-        for sums, components in run.feeds:
-            if FF in components:
-                sums.add_feed_forward(output, block.scale_shift_table[5])
     else:
         output = run.stored(FF)
     return gate_mlp * output + hidden_states if exact else add_gated(hidden_states, gate_mlp, output)
+
+
+def _enter(
+    run: BlockRun, is_compiled: bool, hidden_states: torch.Tensor, *args: Any, **kwargs: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # What the first block is given lies otherwise in memory: compiled code would have to be made twice.
+    return (hidden_states.contiguous() if is_compiled else hidden_states, *args), kwargs
+
+
+def from_sums(
+    sums: Sums,
+    call: Call,
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    encoder_hidden_states: torch.Tensor | None = None,
+    encoder_attention_mask: torch.Tensor | None = None,
+    timestep: torch.Tensor = None,  # type: ignore[assignment]  # as above
+    **_: Any,
+) -> torch.Tensor:
+    """What the first block of a stretch that is read as sums returns; the arguments are those of its forward."""
+    embedding = timestep.reshape(len(hidden_states), 6, -1)
+    return sums.added_to(hidden_states, embedding[:, 2:3], embedding[:, 5:6], call)
+
+
+def feed(run: BlockRun, call: Call, block: Any, together: int = 1) -> None:
+    """Add the block's new outputs to the sums that they go into, those of so many blocks at once."""
+    table = block.scale_shift_table
+    for sums, components in run.feeds:
+        outputs = [run.outputs[each] if each in components else None for each in (ATTN1, ATTN2, FF)]
+        sums.add((outputs[ATTN1], outputs[ATTN2], outputs[FF]), (table[2], table[5]), call, together)
 
 
 def _modulation(
@@ -87,6 +105,8 @@ def _modulation(
     All blocks add the same embedding (rows, 6, width) to tables of their own: the first block of a forward does it for
     all at once, number for number as each would.
     """
+    if run.is_alone:
+        return _parts(blocks[number].scale_shift_table[None] + embedding)
     found = run.shared.get("pixart")
     if found is None:
         if "pixart" not in run.kept:
@@ -126,5 +146,8 @@ KNOWN = (
         ("attn1", "attn2", "ff"),
         forward,
         _fits,
+        Summing(from_sums, feed),
+        is_chained=True,
+        enter=_enter,
     ),
 )
