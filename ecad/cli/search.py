@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,9 @@ def search(
         None, help="The finest that schedules differ in: steps, components or blocks. [default: blocks]"
     ),
     workers: str | None = typer.Option(
-        None, help="Evaluate on so many Ray workers, or auto: one per GPU. [default: in this process]"
+        None,
+        help="Evaluate on so many Ray workers; auto: one per GPU; none: in this process. [default: on a CPU one per "
+        "core, if the search is long enough and --threads is not given; on a GPU none]",
     ),
     ray_address: str | None = typer.Option(
         None, help="Ray cluster to use: auto, host:port or ray://host:port. [default: one of our own]"
@@ -80,7 +82,7 @@ def search(
     from ecad.execution import ExecutionSettings
 
     execution = ExecutionSettings(
-        _worker_count(workers, ray_address),
+        None if workers == "none" else _worker_count(workers, ray_address),
         ray_address,
         gpus_per_worker,
         threads,
@@ -103,6 +105,10 @@ def search(
     from ecad.search.settings import SearchSettings
 
     search_settings = SearchSettings.from_mapping(values)
+    if workers is None and not execution.uses_ray and threads is None:
+        from ecad.search.workers import default_workers
+
+        execution = replace(execution, workers=default_workers(search_settings.resolved()))
     try:
         with SearchDisplay(search_settings, folder) as display:
             run_search(
@@ -128,14 +134,12 @@ def _worker_count(workers: str | None, ray_address: str | None) -> int | None:
     if workers == "auto":
         return 0
     if not workers.isdigit() or not 1 <= int(workers) <= 100_000:
-        raise ConfigError(f"--workers must be a whole number from 1 or auto, not {workers!r}")
+        raise ConfigError(f"--workers must be a whole number from 1, auto or none, not {workers!r}")
     return int(workers)
 
 
 def _resumed_execution(folder: Path, execution: ExecutionSettings) -> ExecutionSettings:
     """Where the evaluations run may change from start to start; whether the search is asynchronous may not."""
-    from dataclasses import replace
-
     from ecad.storage import RunFolder
 
     known = RunFolder.existing(folder).read_config()

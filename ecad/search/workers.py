@@ -5,18 +5,44 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from ecad.devices import choose_device
 from ecad.errors import ConfigError
 from ecad.execution import ExecutionSettings, Executor, LocalExecutor
 from ecad.progress import WorkerReport
 from ecad.search.evaluator import ModelEvaluator
+from ecad.search.settings import ResolvedSearchSettings
 from ecad.search.setup import EvaluatorFactory, PreparedRun
 
 # Beside its GPU a worker needs a core to feed it.
 _CPUS_BESIDE_A_GPU = 1.0
+
+
+# Below so many images a search is over before workers have started.
+_FEWEST_IMAGES = 1_000
+# More processes would need memory rather than save time.
+_MOST_PROCESSES = 8
+
+
+def default_workers(settings: ResolvedSearchSettings) -> int | None:
+    """How many Ray workers serve a search best where none are asked for; None: this process does.
+
+    On a CPU two processes of one thread each do almost twice the work of one process with two threads, since most of
+    a small model's operations are too small to be split.
+    """
+    if (
+        settings.device_map is not None
+        or choose_device(settings.device).type != "cpu"
+        or not find_spec("ray")
+    ):
+        return None
+    images = settings.generations * settings.population * (settings.prompts_limit or _FEWEST_IMAGES)
+    processes = min(torch.get_num_threads(), _MOST_PROCESSES)
+    return processes if processes > 1 and images >= _FEWEST_IMAGES else None
 
 
 @contextmanager

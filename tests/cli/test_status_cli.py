@@ -112,8 +112,8 @@ def test_a_line_of_progress_shows_each_workers_rate() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--workers", "0"], "--workers must be a whole number from 1 or auto, not '0'"),
-        (["--workers", "some"], "--workers must be a whole number from 1 or auto, not 'some'"),
+        (["--workers", "0"], "--workers must be a whole number from 1, auto or none, not '0'"),
+        (["--workers", "some"], "--workers must be a whole number from 1, auto or none, not 'some'"),
         (["--workers", "2", "--gpus-per-worker", "-1"], "--gpus-per-worker must be from 0 to 64"),
         (["--threads", "0", "--unit-timeout", "0"], "--threads must be at least 1, not 0; --unit-timeout"),
         (["--model", ".."], "gives the run no name: give --out"),
