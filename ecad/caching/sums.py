@@ -99,8 +99,9 @@ def _read(
     hidden_states: torch.Tensor, sums: Any, attention: torch.Tensor, feed_forward: torch.Tensor
 ) -> torch.Tensor:
     plain, of_attention, of_feed_forward = sums
-    total = torch.addcmul(plain, attention.float(), of_attention)
-    total.addcmul_(feed_forward.float(), of_feed_forward)
+    # Types are mixed: what is in 16 bits is read as it is, and reckoned with in 32.
+    total = torch.addcmul(plain, attention, of_attention)
+    total.addcmul_(feed_forward, of_feed_forward)
     return hidden_states + total.to(hidden_states.dtype)
 
 
@@ -109,4 +110,4 @@ def _plus(so_far: torch.Tensor | None, output: torch.Tensor) -> torch.Tensor:
 
 
 def _plus_gated(so_far: torch.Tensor | None, gate: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    return gate.float() * output if so_far is None else so_far.addcmul_(gate.float(), output.float())
+    return gate.float() * output if so_far is None else so_far.addcmul_(gate, output)

@@ -67,14 +67,23 @@ def show(
 def check(
     schedule: str = typer.Argument(help="Schedule file or bundled name."),
     model: str | None = typer.Option(None, help="Check that it fits this preset or local pipeline folder."),
+    device: str | None = typer.Option(
+        None, help="State also the time on paper on this GPU, which need not be at hand: H100 or A6000."
+    ),
+    batch: int = typer.Option(1, help="Images in a batch, for the time on paper."),
+    compiled: bool = typer.Option(False, "--compiled", help="Time on paper under torch.compile."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check a schedule file and state its cost."""
+    from ecad.measuring.paper.devices import PaperCost, paper_device
     from ecad.measuring.schedule_costs import COST_KEYS, costs_of, load_or_make
 
     try:
         loaded = load_or_make(schedule, model, None)
-        costs, notes = costs_of(loaded, model)
+        if batch < 1:
+            raise ConfigError(f"--batch must be at least 1, not {batch}")
+        paper = None if device is None else PaperCost(paper_device(device), compiled)
+        costs, notes = costs_of(loaded, model, paper, batch)
     except EcadError as error:
         if as_json:
             print(json.dumps({"valid": False, "error": str(error)}, indent=1))
@@ -97,6 +106,13 @@ def check(
 
     cost = "" if costs is None else f", {cost_text(costs)}"
     print(f"{schedule}: valid; {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed{cost}")
+    if costs is not None and "paper_s" in costs:
+        how = ", compiled" if costs["paper_compiled"] else ""
+        print(
+            f"on paper ({costs['paper_device']}, batch {costs['paper_batch']}{how}): {1e3 * costs['paper_s']:.2f} ms "
+            f"per image, uncached {1e3 * costs['paper_uncached_s']:.2f} ms: {costs['paper_speedup']:.2f}x; the "
+            "transformer alone"
+        )
 
 
 @app.command("import")

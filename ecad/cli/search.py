@@ -24,7 +24,11 @@ def search(
     out: Path | None = typer.Option(None, help="Run folder. [default: runs/<model>]"),
     resume: Path | None = typer.Option(None, help="Continue the run in this folder; --generations may grow."),
     config: Path | None = typer.Option(None, help="YAML file with settings; options given here win."),
-    cost: str | None = typer.Option(None, help="What to minimise: macs or latency. [default: macs]"),
+    cost: str | None = typer.Option(
+        None,
+        help="What to minimise: macs, latency, or time on paper on a GPU that is not at hand (paper:H100, "
+        "paper:H100:compiled). [default: macs]",
+    ),
     latency_table: str | None = typer.Option(None, help="JSON latency table of an earlier run."),
     calibration: str | None = typer.Option(None, help="File of ecad calibrate. [default: one is made]"),
     quality: str | None = typer.Option(None, help="What to maximise, e.g. alignment."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +15,12 @@ from ecad.schedule import Schedule, ScheduleShape, heuristic, step_mask
 from ecad.schedule.liveness import WHOLE_OUTPUT
 
 Part = tuple[str, str]  # block list, component
+
+
+class TimeTable(Protocol):
+    """Predicts how long a schedule takes, in seconds per image."""
+
+    def predict(self, schedule: Schedule) -> float: ...
 
 
 @dataclass(frozen=True)

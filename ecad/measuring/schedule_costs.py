@@ -7,9 +7,11 @@ from typing import Any
 
 from ecad.errors import ConfigError, EcadError, ScheduleError
 from ecad.families import ModelSource, find_model
+from ecad.families.family import Workload
 from ecad.families.recognition import Evidence, fitting_presets
 from ecad.families.workload import workload_for
 from ecad.measuring.macs import schedule_macs, speedup_macs, stored_bytes
+from ecad.measuring.paper.devices import PaperCost
 from ecad.sampling.generation import DEFAULT_STEPS
 from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
 from ecad.schedule.files.official_layout import PROVENANCE_KEY
@@ -22,6 +24,15 @@ COST_KEYS = (
     "speedup_macs_paper",
     "stored_bytes_16bit",
     "stored_bytes_16bit_summed",
+)
+
+PAPER_KEYS = (
+    "paper_device",
+    "paper_compiled",
+    "paper_batch",
+    "paper_s",
+    "paper_uncached_s",
+    "paper_speedup",
 )
 
 
@@ -77,12 +88,15 @@ def brief(schedule: Schedule) -> Schedule:
     return schedule.replace(provenance={**schedule.provenance, PROVENANCE_KEY: shown})
 
 
-def costs_of(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | None, list[str]]:
+def costs_of(
+    schedule: Schedule, model: str | None, paper: PaperCost | None = None, images: int = 1
+) -> tuple[dict[str, Any] | None, list[str]]:
     """MACs in both conventions and the most memory that stored outputs take (`COST_KEYS`, of one image), the model they
     are of ("macs_model"), and notes for the user.
 
     The model is the one that the user names, else the one that the schedule was made for. A schedule that does
-    not fit it is an error. Where neither is known, there are no MACs, and the note says why.
+    not fit it is an error. Where neither is known, there are no MACs, and the note says why. With `paper` also what a
+    batch of `images` takes on that device (`PAPER_KEYS`, seconds per image, of the transformer alone).
     """
     notes = []
     made_for = schedule.model.get("name")
@@ -119,7 +133,23 @@ def costs_of(schedule: Schedule, model: str | None) -> tuple[dict[str, Any] | No
         int(stored_bytes(schedule, workload, 2).max()),
         int(stored_bytes(schedule, workload, 2, summed_runs=True).max()),
     )
-    return {**dict(zip(COST_KEYS, costs, strict=True)), "macs_model": source.name}, notes
+    found = {**dict(zip(COST_KEYS, costs, strict=True)), "macs_model": source.name}
+    return {**found, **({} if paper is None else _on_paper(schedule, workload, paper, images))}, notes
+
+
+def _on_paper(schedule: Schedule, workload: Workload, paper: PaperCost, images: int) -> dict[str, Any]:
+    from ecad.measuring.paper.table import paper_table  # torch, which the rest does without
+
+    table = paper_table(workload, paper.device, images=images, is_compiled=paper.is_compiled)
+    values = (
+        paper.device.name,
+        paper.is_compiled,
+        images,
+        table.predict(schedule),
+        table.uncached_s(schedule.steps),
+        table.speedup(schedule),
+    )
+    return dict(zip(PAPER_KEYS, values, strict=True))
 
 
 def _preset_of_official(schedule: Schedule) -> str | None:

@@ -13,9 +13,8 @@ import torch
 from ecad.arrays import Images, Scores
 from ecad.caching import applied
 from ecad.errors import BrokenWorkerError, TransientEvaluationError, first_line
-from ecad.measuring.latency_table import LatencyTable
+from ecad.measuring.latency_table import TimeTable
 from ecad.measuring.macs import Work, schedule_macs, uncached_macs
-from ecad.measuring.rows import Measure
 from ecad.prompts import PromptSet
 from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.sampling.base import Job, Sampler, SteppedSampler, jobs_for
@@ -33,7 +32,7 @@ class ModelEvaluator:
     scorer that needs references keeps the uncached model's images, each batch made once at its first use (as
     uint8: 20 MB for 100 images of 256 x 256). `scorer` must have higher scores for better images (see
     `as_quality`). The cost is relative to recomputing everything: of MACs, or of predicted seconds with a
-    latency table.
+    table of them.
     """
 
     def __init__(
@@ -46,8 +45,8 @@ class ModelEvaluator:
         seeds_per_prompt: int,
         first_seed: int,
         batch_size: int,
-        latency_table: LatencyTable | None = None,
-        cost: Measure = "macs",
+        latency_table: TimeTable | None = None,
+        cost: str = "macs",
     ) -> None:
         if not scorer.higher_is_better:
             raise ValueError(f"{scorer.name} is lower for better images: pass as_quality(scorer)")
@@ -111,7 +110,7 @@ class ModelEvaluator:
 
     def cost_of(self, schedule: Schedule) -> float:
         """The schedule's cost relative to recomputing everything, known without an image."""
-        if self._latency_table is not None and self._cost == "latency":
+        if self._latency_table is not None and self._cost != "macs":
             uncached = self._latency_table.predict(Schedule.all_recompute(schedule.shape))
             return float(self._latency_table.predict(schedule) / uncached)
         return float(schedule_macs(schedule, self._workload) / uncached_macs(schedule.steps, self._workload))

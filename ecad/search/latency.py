@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ecad.errors import ConfigError, RunError
-from ecad.measuring.latency_table import LatencyTable, calibration_schedules
+from ecad.families.family import Workload
+from ecad.measuring.latency_table import LatencyTable, TimeTable, calibration_schedules
+from ecad.measuring.paper.devices import is_paper, paper_cost
+from ecad.measuring.paper.table import paper_table
 from ecad.measuring.timing import measure_interleaved
 from ecad.prompts import PromptSet
 from ecad.sampling.base import jobs_for
@@ -22,8 +25,14 @@ _CALIBRATION_REPEATS = 3
 
 def latency_table(
     folder: RunFolder, settings: ResolvedSearchSettings, subject: Subject, prompts: PromptSet
-) -> LatencyTable | None:
-    """The table that predicts latency in the search: given, from an earlier start, or measured now."""
+) -> TimeTable | None:
+    """The table that predicts latency in the search: on paper, given, from an earlier start, or measured now."""
+    if is_paper(settings.cost):
+        wanted = paper_cost(settings.cost)
+        if not isinstance(subject.workload, Workload):
+            raise ConfigError(f"--cost {settings.cost} needs a model of a family with formulas")
+        images, is_compiled = settings.batch_size, wanted.is_compiled
+        return paper_table(subject.workload, wanted.device, images=images, is_compiled=is_compiled)
     if settings.cost != "latency" and settings.latency_table is None:
         return None
     stored = folder.read_json("latency_table.json")

@@ -13,6 +13,7 @@ from ecad.genetic import nondominated
 from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.comparison import compare
 from ecad.measuring.environment import versions
+from ecad.measuring.latency_table import LatencyTable
 from ecad.measuring.measurements import Outcome
 from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Row
@@ -123,7 +124,7 @@ def heldout_report(
             "batch_size": settings.batch_size,
             "batches": len(outcomes[0].seconds_per_image),
             "prediction_error": None
-            if run.latency_table is None
+            if not isinstance(run.latency_table, LatencyTable)
             else run.latency_table.to_dict().get("error"),
         },
         environment=environment_of(run.subject),

@@ -40,10 +40,10 @@ def hypervolumes(
     }
     rivals = sorted({*members[Kind.HEURISTIC], *members[Kind.FEWER_STEPS]})
     costs = {
-        kind: [1.0 / rows[index].speedup(settings.cost) for index in chosen]
+        kind: [1.0 / rows[index].speedup(settings.reported_cost) for index in chosen]
         for kind, chosen in members.items()
     }
-    rival_costs = [1.0 / rows[index].speedup(settings.cost) for index in rivals]
+    rival_costs = [1.0 / rows[index].speedup(settings.reported_cost) for index in rivals]
 
     def rival_volume(qualities: np.ndarray) -> float:
         return hypervolume(rival_costs, [float(qualities[index]) for index in rivals], 1.0, reference)
@@ -66,7 +66,9 @@ def hypervolumes(
         differences.append((front - resampled[Kind.HEURISTIC], front - rival_volume(qualities)))
     (low, lower), (high, upper) = np.quantile(differences, [0.025, 0.975], axis=0).tolist()
     means = by_prompt.mean(axis=1)
-    return Volumes(settings.cost, reference, volumes(means), (low, high), rival_volume(means), (lower, upper))
+    return Volumes(
+        settings.reported_cost, reference, volumes(means), (low, high), rival_volume(means), (lower, upper)
+    )
 
 
 def _ordered_area(
@@ -92,7 +94,7 @@ def comparisons(
     no more.
     "same latency": against fewer steps, at the measured latency of the level's schedule.
     """
-    cost = settings.cost
+    cost = settings.reported_cost
     quality = [next(iter(row.metrics.values())).mean for row in rows]
     result: list[Versus] = []
 

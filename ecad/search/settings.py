@@ -13,6 +13,7 @@ import yaml
 from ecad.errors import ConfigError, one_line
 from ecad.families import find_model
 from ecad.genetic.granularity import GRANULARITIES, Granularity
+from ecad.measuring.paper.devices import PAPER, is_paper, paper_cost
 from ecad.measuring.rows import Measure
 from ecad.sampling.generation import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS, ModelChoice, Overrides
 
@@ -33,7 +34,7 @@ class SearchSettings:
     generations: int = 50
     population: int | None = None
     seed: int = 0
-    cost: Measure = "macs"
+    cost: str = "macs"  # or "latency", "paper:H100", "paper:H100:compiled"
     latency_table: str | None = None
     calibration: str | None = None
     quality: str | None = None
@@ -125,6 +126,11 @@ class ResolvedSearchSettings(SearchSettings):
     def resolved(self) -> ResolvedSearchSettings:
         return self
 
+    @property
+    def reported_cost(self) -> Measure:
+        """What rows of a report are compared by: there is no paper for those without a schedule."""
+        return "latency" if self.cost == "latency" else "macs"
+
     def identity(self) -> dict[str, Any]:
         """The settings that decide what the search finds.
 
@@ -184,11 +190,11 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "mutation_rate": (0.0, 1.0),
 }
 _CHOICES = {
-    "cost": ("macs", "latency"),
     "granularity": GRANULARITIES,
     "dtype": ("auto", "float32", "float16", "bfloat16"),
     "device_map": ("balanced",),
 }
+_COSTS = ("macs", "latency")
 _SWITCHES = ("embedding_cache",)
 _TEXTS = ("model", "quality", "prompts", "heldout_prompts", "device", "latency_table", "calibration")
 _OPTIONAL = {field.name for field in fields(SearchSettings) if field.default is None}
@@ -222,6 +228,8 @@ def _wrong_values(values: Mapping[str, Any]) -> list[str]:
                 or not minimum <= value <= maximum
             ):
                 mistakes.append(f"{name!r} must be a number from {minimum:g} to {maximum:g}, not {value!r}")
+        elif name == "cost":
+            mistakes += _wrong_cost(value)
         elif name in _CHOICES:
             if value not in _CHOICES[name]:
                 mistakes.append(f"{name!r} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
@@ -236,6 +244,18 @@ def _wrong_values(values: Mapping[str, Any]) -> list[str]:
             f"'crossover_points_fewest' ({fewest}) must not exceed 'crossover_points_most' ({most})"
         )
     return mistakes
+
+
+def _wrong_cost(value: Any) -> list[str]:
+    if value in _COSTS:
+        return []
+    if isinstance(value, str) and is_paper(value):
+        try:
+            paper_cost(value)
+        except ConfigError as error:
+            return [f"'cost': {error}"]
+        return []
+    return [f"'cost' must be one of {', '.join(_COSTS)}, paper:DEVICE (as {PAPER}H100), not {value!r}"]
 
 
 def _as_declared(name: str, value: Any) -> Any:

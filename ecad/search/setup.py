@@ -9,7 +9,7 @@ from typing import Any
 from ecad.devices import use_threads
 from ecad.execution import ExecutionSettings
 from ecad.measuring.environment import environment
-from ecad.measuring.latency_table import LatencyTable
+from ecad.measuring.latency_table import TimeTable
 from ecad.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.sampling.recording import CALIBRATION_PROMPTS
 from ecad.sampling.subject import Subject, prepare_subject
@@ -36,7 +36,7 @@ class PreparedRun:
     search_prompts: PromptSet
     heldout_prompts: PromptSet
     evaluator: ModelEvaluator
-    latency_table: LatencyTable | None
+    latency_table: TimeTable | None
     calibration: Calibration
     selection_prompts: PromptSet | None = None
     selection_evaluators: tuple[ModelEvaluator, ...] = ()  # one per round
@@ -111,7 +111,7 @@ def make_evaluator(
     scorer: Scorer,
     prompts: PromptSet,
     first_seed: int,
-    table: LatencyTable | None = None,
+    table: TimeTable | None = None,
 ) -> ModelEvaluator:
     """An evaluator under the run's settings."""
     return ModelEvaluator(

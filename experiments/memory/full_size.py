@@ -9,6 +9,7 @@ from torch import nn
 
 from ecad.families import PRESETS, find_model
 from ecad.families.workload import Workload, workload_for
+from ecad.sampling import without_weights
 
 _VAE = {  # of both families, but for the latent channels
     "block_out_channels": (128, 256, 512, 512),
@@ -28,44 +29,9 @@ def dtype_of(name: str) -> torch.dtype:
 def build(name: str, images: int) -> tuple[nn.Module, dict[str, Any], Workload]:
     """The transformer of a preset, the inputs of one step for a batch, and the workload of one image."""
     load = workload_for(find_model(name))
-    with torch.device("meta"):
-        transformer, inputs = (_pixart if load.family == "pixart" else _flux)(load, images, dtype_of(name))
-        return transformer.to(dtype_of(name)).eval(), inputs, load
-
-
-def _pixart(load: Workload, images: int, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Any]]:
-    from diffusers import PixArtTransformer2DModel
-
-    config, rows = dict(load.transformer), images * load.rows
-    additional = config["use_additional_conditions"]
-    return PixArtTransformer2DModel(**config), {
-        "hidden_states": torch.empty(
-            rows, config["in_channels"], load.latent_height, load.latent_width, dtype=dtype
-        ),
-        "encoder_hidden_states": torch.empty(rows, load.text_tokens, config["caption_channels"], dtype=dtype),
-        "encoder_attention_mask": torch.empty(rows, load.text_tokens, dtype=dtype),
-        "timestep": torch.empty(rows),
-        "added_cond_kwargs": {
-            "resolution": torch.empty(rows, 2, dtype=dtype) if additional else None,
-            "aspect_ratio": torch.empty(rows, 1, dtype=dtype) if additional else None,
-        },
-    }
-
-
-def _flux(load: Workload, images: int, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Any]]:
-    from diffusers import FluxTransformer2DModel
-
-    config, rows = dict(load.transformer), images * load.rows
-    text = (rows, load.text_tokens, config["joint_attention_dim"])
-    return FluxTransformer2DModel(**config), {
-        "hidden_states": torch.empty(rows, load.image_tokens, config["in_channels"], dtype=dtype),
-        "encoder_hidden_states": torch.empty(text, dtype=dtype),
-        "pooled_projections": torch.empty(rows, config["pooled_projection_dim"], dtype=dtype),
-        "timestep": torch.empty(rows, dtype=dtype),
-        "img_ids": torch.empty(load.image_tokens, 3, dtype=dtype),
-        "txt_ids": torch.empty(load.text_tokens, 3, dtype=dtype),
-        "guidance": torch.empty(rows) if config["guidance_embeds"] else None,
-    }
+    transformer, inputs = without_weights.build(load, images, dtype_of(name))
+    inputs.pop("return_dict")
+    return transformer, inputs, load
 
 
 def build_vae(name: str) -> nn.Module:

@@ -274,6 +274,19 @@ def test_shared_prompts_are_refused(settings: dict[str, Any], tmp_path: Path) ->
         search(config, tmp_path / "run")
 
 
+def test_searching_by_time_on_paper(settings: dict[str, Any], tmp_path: Path) -> None:
+    config = SearchSettings.from_mapping({**settings, "cost": "paper:H100", "generations": 2})
+    folder = search(config, tmp_path / "run")
+    with folder:
+        items = list(folder.log)
+    slowest = max(items, key=lambda item: item.latency_s)
+    for item in items:  # the uncached model is among them
+        assert item.cost == pytest.approx(item.latency_s / slowest.latency_s)
+    assert not (tmp_path / "run" / "latency_table.json").exists()
+    with pytest.raises(ConfigError, match="known for A6000, H100, not for 'V100'"):
+        SearchSettings.from_mapping({**settings, "cost": "paper:V100"})
+
+
 def test_searching_by_latency(settings: dict[str, Any], tmp_path: Path) -> None:
     config = SearchSettings.from_mapping({**settings, "cost": "latency", "generations": 2})
     search(config, tmp_path / "run")
