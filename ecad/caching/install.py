@@ -21,6 +21,7 @@ from ecad.caching.inputs import inputs_of
 from ecad.caching.modules import Key, blocks_of, component_modules, modules_beside_blocks
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
+from ecad.caching.stores import new_store
 from ecad.errors import ModelError, ScheduleError
 from ecad.families import get_family
 from ecad.schedule.files import load_schedule
@@ -186,6 +187,7 @@ def apply(
     steps: int | str | None = None,
     fast_path: bool = True,
     summed_runs: bool | None = None,
+    store: str | None = None,
 ) -> AppliedSchedule:
     """Make a diffusers pipeline (or a bare transformer) follow a schedule from its next call on.
 
@@ -216,6 +218,9 @@ def apply(
     less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits (float32)
     or by less than bfloat16's own rounding. By default (None) so on accelerators, and not on a CPU.
 
+    `store` saves a GPU's memory: "bfloat16" keeps outputs of a float32 model in half of it, rounded (sums stay as they
+    are); "cpu" keeps them in the host's memory, bit for bit, and fetches those of a block while the one before runs.
+
     The model may be compiled, before or after, as a whole or block by block: what blocks compute for each pattern of
     recompute and reuse is compiled once, with the options that were given; the code round the blocks runs as Python.
 
@@ -231,6 +236,7 @@ def apply(
         raise ScheduleError(f"steps must be a number of steps or {FOLLOW_CALL!r}, not {steps!r}")
     if steps is not None and not isinstance(steps, str):
         schedule = schedule.resample(steps)
+    new_store(store)
     pipeline, transformer = _find_transformer(target)
     current: AppliedSchedule | None = transformer.__dict__.get(_ATTRIBUTE)
     if current is not None:
@@ -258,7 +264,9 @@ def apply(
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
     can_sum = not by_hooks and len(devices) == 1
     sums = can_sum and (devices != {torch.device("cpu")} if summed_runs is None else summed_runs)
-    result = AppliedSchedule(transformer, CacheState(schedule, clock, components, sums), by_hooks, blocks)
+    result = AppliedSchedule(
+        transformer, CacheState(schedule, clock, components, sums, store), by_hooks, blocks
+    )
     result._install()
     note = note_of_transfer(pipeline, transformer, schedule)
     if note is not None:
@@ -304,9 +312,10 @@ def applied(
     steps: int | str | None = None,
     fast_path: bool = True,
     summed_runs: bool | None = None,
+    store: str | None = None,
 ) -> Iterator[AppliedSchedule]:
     """Context manager: `apply` at its start, `remove` at its end, also after an error."""
-    result = apply(target, schedule, steps=steps, fast_path=fast_path, summed_runs=summed_runs)
+    result = apply(target, schedule, steps=steps, fast_path=fast_path, summed_runs=summed_runs, store=store)
     try:
         yield result
     finally:

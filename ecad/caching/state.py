@@ -15,6 +15,7 @@ from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.caching.compiling import Compiling
 from ecad.caching.inputs import Inputs
 from ecad.caching.modules import Key
+from ecad.caching.stores import HostStore, new_store
 from ecad.caching.sums import Sums
 from ecad.errors import ScheduleError
 from ecad.schedule.liveness import feeds_of, plan_execution
@@ -62,10 +63,10 @@ class _Plan:
 class _LaneState:
     """The stored outputs of one lane (see `Tick`), and the plan they follow."""
 
-    def __init__(self, plan: _Plan, layout: Hashable) -> None:
+    def __init__(self, plan: _Plan, layout: Hashable, store: str | None) -> None:
         self.plan = plan
         self.layout = layout  # of the inputs that the stored outputs were made of
-        self.store: dict[Key, Any] = {}
+        self.store = new_store(store)
         self.blanks: dict[Key, torch.Tensor] = {}
         self.output: Any = None  # the transformer's own, as it was returned
         self.sums: dict[int, Sums] = {}  # by the number of the stretch
@@ -107,7 +108,12 @@ class CacheState:
     """
 
     def __init__(
-        self, schedule: Schedule, clock: StepClock, keys: Iterable[Key] = (), summed_runs: bool = False
+        self,
+        schedule: Schedule,
+        clock: StepClock,
+        keys: Iterable[Key] = (),
+        summed_runs: bool = False,
+        store: str | None = None,
     ) -> None:
         self.schedule = schedule  # what is followed now
         self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
@@ -117,6 +123,7 @@ class CacheState:
         self.keeps_everything = False  # store also what no later step of this schedule reads
         # Read stretches of reused blocks as sums; not together with the former.
         self.summed_runs = summed_runs
+        self._store = store  # where outputs are kept, see `ecad.caching.stores`
         self._keys = frozenset(keys)  # the components that a forward must call
         self._feeders = _components_that_feed(schedule)
         self._plans: dict[int, _Plan] = {}  # by the first step of a call
@@ -156,7 +163,7 @@ class CacheState:
             tick = replace(tick, starts_lane=True)
         if tick.starts_lane:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
-            self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step), layout)
+            self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step), layout, self._store)
         self._ran.clear()
         self._done_ahead.clear()
         self._shared = {}
@@ -207,7 +214,7 @@ class CacheState:
         self.clear()
         self.clock.go_to(snapshot.position)
         for name, saved in snapshot.lanes.items():
-            lane = _LaneState(self._plan_from(saved.first_step), saved.layout)
+            lane = _LaneState(self._plan_from(saved.first_step), saved.layout, self._store)
             lane.store.update(saved.store)
             lane.blanks.update(saved.blanks)
             lane.output = saved.output
@@ -269,6 +276,11 @@ class CacheState:
         run = BlockRun(runs, reads, keeps, keys, lane.store, self._shared, self._kept)
         if plan.stretches:
             self._join_stretches(run, lane, (block_list, step, block))
+        if isinstance(lane.store, HostStore):
+            following = block + 1
+            if following < self.schedule.shape.blocks[block_list]:
+                reads = plan.reads[block_list][step][following]
+                lane.store.prefetch((block_list, following, part) for part, read in enumerate(reads) if read)
         return run
 
     def enter_ahead(self, keys: tuple[Key, ...], count: int) -> list[BlockRun]:
