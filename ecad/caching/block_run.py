@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from ecad.caching.modules import Key
 from ecad.caching.sums import Sums
@@ -29,6 +30,7 @@ class BlockRun:
     """
 
     __slots__ = (
+        "_copies",
         "_keeps",
         "_keys",
         "_store",
@@ -52,6 +54,7 @@ class BlockRun:
         store: dict[Key, Any],
         shared: dict[str, Any],
         kept: dict[str, Any],
+        copies: bool = False,
     ) -> None:
         self.runs = runs
         self.reads = reads
@@ -61,6 +64,7 @@ class BlockRun:
         self.is_inside = False
         self.feeds: Sequence[tuple[Sums, Sequence[int]]] = ()
         self.outputs: dict[int, Any] = {}
+        self._copies = copies  # outputs, before they are stored
         self._keeps = keeps
         self._keys = keys
         self._store = store
@@ -77,6 +81,8 @@ class BlockRun:
 
     def keep(self, component: int, output: Any) -> Any:
         """Note a new output, and return it."""
+        if self._copies:
+            output = copy_of(output)
         if self.feeds:
             self.outputs[component] = output
         if self._keeps[component]:
@@ -84,6 +90,10 @@ class BlockRun:
         else:
             self._store.pop(self._keys[component], None)
         return output
+
+
+def copy_of(output: Any) -> Any:
+    return tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, output)
 
 
 def add_gated(residual: torch.Tensor, gate: torch.Tensor, output: torch.Tensor) -> torch.Tensor:

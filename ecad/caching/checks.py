@@ -43,6 +43,11 @@ def _refuse_compiled_forward(module: nn.Module, name: str) -> None:
         raise ModelError(_COMPILED_FORWARD.format(name))
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """By `module.compile()` or as `torch.compile(module)`."""
+    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+
+
 def refuse_later_tools(transformer: nn.Module) -> None:
     """Called at the beginning of each call: what came after the schedule and does not go together with it.
 

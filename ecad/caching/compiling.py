@@ -12,7 +12,7 @@ that is to take the frames below it, in torch's slot for one; we put it aside an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache, partial, wraps
+from functools import cache, partial, wraps
 from types import FunctionType
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch._C._dynamo import eval_frame
 from torch._dynamo.decorators import skip
 from torch.utils._pytree import tree_leaves
 
-from ecad.caching.block_run import BlockRun
+from ecad.caching.block_run import BlockRun, copy_of
 from ecad.caching.blocks import KnownBlock
 
 # What takes the frames of Python functions below a compiled call: a callable, False (run what is compiled already), or
@@ -72,7 +72,14 @@ class Compiling:
 
     def __init__(self) -> None:
         self._compiler: Compiler = None  # of the innermost call that was taken over
+        self._owns = True  # whether what is compiled by it returns memory of its own
         self._calls = 0  # that were compiled
+        self.has_compiled_parts = False  # modules inside of blocks are compiled for themselves
+
+    @property
+    def copies(self) -> bool:
+        """Whether outputs must be copied before they are stored, as their memory may be written to again."""
+        return self.has_compiled_parts or not self._owns
 
     @property
     def is_on(self) -> bool:
@@ -86,7 +93,7 @@ class Compiling:
     @property
     def summed_together(self) -> int:
         """Of how many blocks outputs are added up in one piece of code."""
-        return BLOCKS_TOGETHER if self._compiler is not None and _owns_its_outputs(self._compiler) else 1
+        return BLOCKS_TOGETHER if self._compiler is not None and self._owns else 1
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`function(*args, **kwargs)`, compiled if the call that it belongs to is."""
@@ -101,11 +108,11 @@ class Compiling:
 
     def call_and_own(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The same, of a function whose result may be stored."""
-        return self._owned(self.call(function, *args, **kwargs))
+        return self.owned(self.call(function, *args, **kwargs))
 
     def call_in_place(self, function: Callable[..., Any], *args: Any) -> Any:
         """The same, of one that changes stored tensors: not in CUDA graphs, which want to own them."""
-        if self._compiler is not None and _owns_its_outputs(self._compiler):
+        if self._owns:
             return self.call(function, *args)
         return function(*args)
 
@@ -120,7 +127,7 @@ class Compiling:
         pattern = block_pattern(known, tuple(run.runs), tuple(run.reads))
         result, outputs = self.call(pattern, block, stored, args, kwargs)
         for component, output in outputs.items():
-            run.keep(component, self._owned(output))
+            run.keep(component, output)
         return result
 
     def run_chain(
@@ -144,7 +151,8 @@ class Compiling:
             compiler = eval_frame.set_eval_frame(None)
             if compiler is None:
                 return forward(*args, **kwargs)
-            outer, self._compiler = self._compiler, compiler
+            outer = self._compiler
+            self._use(compiler)
             calls = self._calls
             try:
                 result = forward(*args, **kwargs)
@@ -152,7 +160,7 @@ class Compiling:
                     self._compile_something(result)
                 return result
             finally:
-                self._compiler = outer
+                self._use(outer)
                 eval_frame.set_eval_frame(compiler)
 
         return skip(taken_over)
@@ -176,22 +184,27 @@ class Compiling:
 
     def begin(self, compiler: Compiler) -> None:
         """Called when a forward of the transformer begins, with what `set_aside` gave."""
-        self._compiler, self._calls = compiler, 0
+        self._use(compiler)
+        self._calls = 0
 
-    def end(self, output: Any) -> Compiler:
-        """Called with what a forward of the transformer returns; the compiler is to be brought back."""
+    def end(self, output: Any) -> None:
+        """Called with what a forward of the transformer returns."""
         if self._compiler is not None and self._calls == 0:
             self._compile_something(output)
-        compiler, self._compiler = self._compiler, None
+
+    def finish(self) -> Compiler:
+        """Called after each forward, also one that failed, for the compiler that is to be brought back."""
+        compiler = self._compiler
+        self._use(None)
         return compiler
 
-    def _owned(self, output: Any) -> Any:
-        """What compiled code returned, in memory that is nobody else's."""
-        if self._compiler is None or _owns_its_outputs(self._compiler):
-            return output
-        if isinstance(output, torch.Tensor):
-            return output.clone()
-        return type(output)(self._owned(each) for each in output)
+    def owned(self, output: Any) -> Any:
+        """An output in memory that is nobody else's."""
+        return copy_of(output) if self.copies else output
+
+    def _use(self, compiler: Compiler) -> None:
+        self._compiler = compiler
+        self._owns = compiler is None or _owns_its_outputs(compiler)
 
     def _compile_something(self, output: Any) -> None:
         """With `fullgraph=True` torch calls it an error if a call has nothing to compile, as a reused one has not."""
@@ -241,7 +254,6 @@ def _with_own_cache(function: Any, name: str) -> Any:
     return FunctionType(code, function.__globals__, name, function.__defaults__, function.__closure__)
 
 
-@lru_cache(maxsize=8)
 def _owns_its_outputs(compiler: Compiler) -> bool:
     """Whether what compiled code returns stays as it is when the code runs again.
 
@@ -272,7 +284,9 @@ def _layers(compiler: Compiler) -> Iterator[Any]:
     """The compiler and what it wraps, down to the backend."""
     while compiler is not None:
         yield compiler
-        compiler = getattr(compiler, "_torchdynamo_orig_backend", None)
+        # The second is its name in older versions of torch.
+        inner = getattr(compiler, "_torchdynamo_orig_backend", None)
+        compiler = getattr(compiler, "_torchdynamo_orig_callable", None) if inner is None else inner
 
 
 __all__ = ["Compiler", "Compiling", "TracedRun", "block_pattern", "bring_back", "set_aside", "skip"]

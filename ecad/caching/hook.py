@@ -74,12 +74,16 @@ class BlockHook(_Hook):
 
     def _run_compiled(self, run: BlockRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         compiling, here = self._state.compiling, self._number
-        # Where another tool has replaced the forward of some blocks, their numbers are others than in the list.
-        if self._known.is_chained and not any(run.runs) and here == self._keys[0][1]:
-            together = compiling.reused_together
+        together = compiling.reused_together
+        blocks = self._blocks[here : here + together]
+        if (
+            self._known.is_chained
+            and not any(run.runs)
+            and len(self._blocks) == self._state.schedule.shape.blocks[self._keys[0][0]]
+            and all(map(has_no_other_hooks, blocks))
+        ):
             following = self._state.enter_ahead(self._keys, together - 1)
             if following:
-                blocks = self._blocks[here : here + together]
                 return compiling.run_chain(self._known, [run, *following], blocks, args, kwargs)
         return compiling.run_block(self._known, run, self._blocks[here], args, kwargs)
 
@@ -89,6 +93,18 @@ class TransformerHook(_Hook):
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return self._state.run_transformer(self.fn_ref.original_forward, args, kwargs)
+
+
+def has_no_other_hooks(module: nn.Module) -> bool:
+    """Whether nobody but us does something before, after or instead of a module's forward."""
+    registry = getattr(module, "_diffusers_hook", None)
+    return (
+        registry is not None
+        and list(registry.hooks) == [HOOK_NAME]
+        and vars(module).get("forward") is registry.hooks[HOOK_NAME].installed_forward
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+    )
 
 
 def add_transformer_hook(module: nn.Module, state: CacheState) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ecad.caching.blocks import KnownBlock, known_block
-from ecad.caching.checks import check_model, refuse_later_tools
+from ecad.caching.checks import check_model, is_compiled, refuse_later_tools
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
 from ecad.caching.compiling import bring_back, set_aside, skip
 from ecad.caching.context import CacheContextWatch
@@ -139,6 +139,7 @@ class AppliedSchedule:
             self._forward_hooks += [
                 self._transformer.register_forward_pre_hook(self._before_forward, with_kwargs=True),
                 self._transformer.register_forward_hook(self._after_forward),
+                self._transformer.register_forward_hook(self._finish_forward, always_call=True),
             ]
             for module in modules_beside_blocks(self._transformer, self._family):
                 self._forward_hooks += self._state.compiling.given_back(module)
@@ -156,6 +157,20 @@ class AppliedSchedule:
         if self._state.begin_forward(self._context.current, inputs):
             refuse_later_tools(self._transformer)
             self._follow_replaced_modules()
+            self._look_at_blocks()
+
+    def _look_at_blocks(self) -> None:
+        """Note what was done to blocks or inside of them meanwhile."""
+        blocks = [block for each in self._family.block_lists for block in blocks_of(self._transformer, each)]
+        parts = (part for block in blocks for part in block.modules() if part is not block)
+        self._state.compiling.has_compiled_parts = any(map(is_compiled, parts))
+        if self._state.summed_runs and any(
+            block._forward_hooks or block._forward_pre_hooks for block in blocks
+        ):
+            raise ScheduleError(
+                "a hook on a block would see the sums of several (register_forward_hook): apply the schedule with "
+                "summed_runs=False"
+            )
 
     def _follow_replaced_modules(self) -> None:
         """Hook what is at the components' places now.
@@ -177,7 +192,11 @@ class AppliedSchedule:
     @skip
     def _after_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._state.end_forward(output)
-        bring_back(self._state.compiling.end(output))
+        self._state.compiling.end(output)
+
+    @skip
+    def _finish_forward(self, *_: Any) -> None:
+        bring_back(self._state.compiling.finish())
 
 
 def apply(
@@ -262,7 +281,9 @@ def apply(
     by_hooks = {key: module for key, module in components.items() if key not in by_block}
     # Sums go through all blocks of a list: every one must be decided as a whole, and on one device.
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
-    can_sum = not by_hooks and len(devices) == 1
+    # And nobody may look at blocks one by one.
+    are_watched = any(block._forward_hooks or block._forward_pre_hooks for block, _, _ in blocks)
+    can_sum = not by_hooks and len(devices) == 1 and not are_watched
     sums = can_sum and (devices != {torch.device("cpu")} if summed_runs is None else summed_runs)
     result = AppliedSchedule(
         transformer, CacheState(schedule, clock, components, sums, store), by_hooks, blocks

@@ -97,6 +97,7 @@ class CacheSnapshot:
     """What is stored between two steps of a call; the outputs themselves are shared, not copied."""
 
     position: Any  # of the clock
+    store: str | None  # in which form outputs are held
     lanes: Mapping[Lane, LaneSnapshot]
 
 
@@ -176,6 +177,9 @@ class CacheState:
         tick, self._tick, self._shared = self._tick, None, {}
         if tick is not None and tick.step == tick.steps - 1:
             self._kept = {}
+        if self._done_ahead:
+            block_list, block, _ = next(iter(self._done_ahead))[0]
+            raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}]"))
         if tick is not None and self.keeps_everything:
             # A schedule that never reuses the whole output has no hook that stores it; another may go on from here.
             self._lanes[tick.lane].output = output
@@ -207,10 +211,12 @@ class CacheState:
             )
             for name, lane in self._lanes.items()
         }
-        return CacheSnapshot(self.clock.position(), lanes)
+        return CacheSnapshot(self.clock.position(), self._store, lanes)
 
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Go on from there under this schedule, which did the same in all steps before."""
+        if snapshot.store != self._store:
+            raise ScheduleError(f"the snapshot was taken with store={snapshot.store!r}, not {self._store!r}")
         self.clear()
         self.clock.go_to(snapshot.position)
         for name, saved in snapshot.lanes.items():
@@ -238,7 +244,7 @@ class CacheState:
         lane = self._lanes[tick.lane]
         self._hooked_output = True
         if lane.plan.runs_output[tick.step]:
-            output = forward(*args, **kwargs)
+            output = self.compiling.owned(forward(*args, **kwargs))
         else:
             output = lane.output
             self.reused += len(self._keys)
@@ -273,7 +279,7 @@ class CacheState:
         self.recomputed += computed
         self.reused += len(keys) - computed
         keeps = [True] * len(keys) if self.keeps_everything else plan.keeps[block_list][step][block]
-        run = BlockRun(runs, reads, keeps, keys, lane.store, self._shared, self._kept)
+        run = BlockRun(runs, reads, keeps, keys, lane.store, self._shared, self._kept, self.compiling.copies)
         if plan.stretches:
             self._join_stretches(run, lane, (block_list, step, block))
         if isinstance(lane.store, HostStore):
@@ -296,13 +302,16 @@ class CacheState:
         blocks = range(first + 1, first + 1 + count)
         for block in blocks:
             runs, reads = plan.runs[block_list][step][block], plan.reads[block_list][step][block]
-            if any(runs) or not all(reads) or (block_list, step, block) in plan.in_stretch:
+            those = tuple((block_list, block, component) for _, _, component in keys)
+            # A block that was left out in the step before has nothing stored.
+            is_stored = all(key in self._lanes[tick.lane].store for key in those)
+            if any(runs) or not all(reads) or not is_stored or (block_list, step, block) in plan.in_stretch:
                 return []
         found = []
         for block in blocks:
             those = tuple((block_list, block, component) for _, _, component in keys)
             run = self.enter_block(those)
-            if run is None or any(run.runs):  # nothing is stored of a block that was left out before
+            if run is None:
                 raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}]"))
             found.append(run)
             inside = BlockRun([], [], [], (), {}, {}, {})

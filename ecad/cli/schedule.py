@@ -82,6 +82,10 @@ def check(
         loaded = load_or_make(schedule, model, None)
         if batch < 1:
             raise ConfigError(f"--batch must be at least 1, not {batch}")
+        if device is None and (compiled or batch != 1):
+            raise ConfigError(
+                "--batch and --compiled are for the time on paper: give --device, for example H100"
+            )
         paper = None if device is None else PaperCost(paper_device(device), compiled)
         costs, notes = costs_of(loaded, model, paper, batch)
     except EcadError as error:

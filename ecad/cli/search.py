@@ -112,7 +112,10 @@ def search(
     if workers is None and not execution.uses_ray and threads is None:
         from ecad.search.workers import default_workers
 
-        execution = replace(execution, workers=default_workers(search_settings.resolved()))
+        found = default_workers(
+            search_settings.resolved(), _kept_threads(folder) if resume is not None else None
+        )
+        execution = replace(execution, workers=found)
     try:
         with SearchDisplay(search_settings, folder) as display:
             run_search(
@@ -148,6 +151,14 @@ def _resumed_execution(folder: Path, execution: ExecutionSettings) -> ExecutionS
 
     known = RunFolder.existing(folder).read_config()
     return replace(execution, asynchronous=execution.asynchronous or known.get("asynchronous") is True)
+
+
+def _kept_threads(folder: Path) -> int | None:
+    """The number of threads that each process of a run has had so far."""
+    from ecad.storage import RunFolder
+
+    threads = (RunFolder.existing(folder).read_config().get("numerics") or {}).get("threads")
+    return threads if isinstance(threads, int) else None
 
 
 def _print_failures(folder: Path) -> None:

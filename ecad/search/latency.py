@@ -28,6 +28,8 @@ def latency_table(
 ) -> TimeTable | None:
     """The table that predicts latency in the search: on paper, given, from an earlier start, or measured now."""
     if is_paper(settings.cost):
+        if settings.latency_table is not None:
+            raise ConfigError(f"--latency-table goes with --cost latency, not with --cost {settings.cost}")
         wanted = paper_cost(settings.cost)
         if not isinstance(subject.workload, Workload):
             raise ConfigError(f"--cost {settings.cost} needs a model of a family with formulas")

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from ecad.devices import choose_device
 from ecad.errors import ConfigError
 from ecad.execution import ExecutionSettings, Executor, LocalExecutor
+from ecad.families import find_model
 from ecad.progress import WorkerReport
 from ecad.search.evaluator import ModelEvaluator
 from ecad.search.settings import ResolvedSearchSettings
@@ -24,25 +26,30 @@ _CPUS_BESIDE_A_GPU = 1.0
 
 # Below so many images a search is over before workers have started.
 _FEWEST_IMAGES = 1_000
-# More processes would need memory rather than save time.
 _MOST_PROCESSES = 8
+# Each process loads the model; and only small ones have operations that are too small to be split between threads.
+_LARGEST_MODEL_BYTES = 100 * 2**20
 
 
-def default_workers(settings: ResolvedSearchSettings) -> int | None:
+def default_workers(settings: ResolvedSearchSettings, threads: int | None = None) -> int | None:
     """How many Ray workers serve a search best where none are asked for; None: this process does.
 
-    On a CPU two processes of one thread each do almost twice the work of one process with two threads, since most of
-    a small model's operations are too small to be split.
+    On a CPU two processes of one thread each do almost twice the work of one process with two threads, for a small
+    model. `threads` are those that a run already has in each process.
     """
-    if (
-        settings.device_map is not None
-        or choose_device(settings.device).type != "cpu"
-        or not find_spec("ray")
-    ):
+    is_elsewhere = settings.device_map is not None or choose_device(settings.device).type != "cpu"
+    if is_elsewhere or not find_spec("ray"):
+        return None
+    source = find_model(settings.model)
+    if not source.is_local or _bytes_in(Path(source.location)) > _LARGEST_MODEL_BYTES:
         return None
     images = settings.generations * settings.population * (settings.prompts_limit or _FEWEST_IMAGES)
-    processes = min(torch.get_num_threads(), _MOST_PROCESSES)
+    processes = min(torch.get_num_threads() // (threads or 1), _MOST_PROCESSES)
     return processes if processes > 1 and images >= _FEWEST_IMAGES else None
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager

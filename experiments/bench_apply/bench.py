@@ -278,7 +278,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--models", default=None, help="model:batch,...  [default: minis; on a GPU full size, too]"
+        "--models", default=None, help="model:batch,...  [default: minis at 1 and 8; on a GPU full size, too]"
     )
     parser.add_argument("--official", type=Path, default=Path("../shared/official/schedules"))
     parser.add_argument("--schedules", default=None, help="only these, separated by semicolons")
@@ -289,7 +289,7 @@ def main() -> None:
     options = parser.parse_args()
     is_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if is_gpu else "cpu")
-    default = "pixart-mini:32,flux-mini:32"
+    default = "pixart-mini:1,flux-mini:1,pixart-mini:8,flux-mini:8"
     if is_gpu:
         default += ",pixart-256:1,pixart-256:100,flux-256:1,flux-256:16,flux-1024:1"
     chosen = [item.rpartition(":") for item in (options.models or default).split(",")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,16 @@ def _forgotten() -> Iterator[None]:
 @pytest.fixture
 def compiled(case: Any) -> Iterator[Any]:
     """The case, and its pipeline uncompiled afterwards."""
+    yield from _uncompiled_afterwards(case)
+
+
+@pytest.fixture
+def alone(pixart: Any) -> Iterator[Any]:
+    """The same of PixArt alone."""
+    yield from _uncompiled_afterwards(pixart)
+
+
+def _uncompiled_afterwards(case: Any) -> Iterator[Any]:
     own = case.pipe.transformer
     yield case
     case.pipe.transformer = own
@@ -121,14 +133,81 @@ def test_recomputing_everything_is_what_inductor_makes_of_the_model(compiled: An
         assert np.array_equal(compiled.run(), untouched)
 
 
-@pytest.mark.parametrize("way", [_in_place, _blocks, _components])
-def test_component_by_component(compiled: Any, way: Callable[..., None]) -> None:
-    """Blocks without code of their own: what runs of them is compiled."""
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often which functions were handed to the compiler."""
+    names: Counter[str] = Counter()
+    original = compiling.Compiling.call
+
+    def call(self: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.is_on:
+            names[getattr(function, "__name__", "")] += 1
+        return original(self, function, *args, **kwargs)
+
+    monkeypatch.setattr(compiling.Compiling, "call", call)
+    return names
+
+
+def test_what_is_beside_the_blocks_is_compiled(compiled: Any) -> None:
+    _in_place(compiled, backend="eager")
+    with ecad.applied(compiled.pipe, compiled.heuristic("all")):
+        compiled.run()
+    # One graph for each class of blocks, and those of embedders and the last norm.
+    assert graphs() >= len(compiled.shape.spec.block_lists) + 2
+
+
+def test_the_real_compilers_are_known(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the names that this version of torch gives its layers."""
+    found = []
+    original = compiling.Compiling._use
+
+    def use(self: Any, compiler: Any) -> None:
+        original(self, compiler)
+        if compiler is not None:
+            found.append(self._owns)
+
+    monkeypatch.setattr(compiling.Compiling, "_use", use)
+    with ecad.applied(compiled.pipe, compiled.heuristic("fora:2")), _failing(compiled):
+        for options in ({"backend": "eager"}, {}, {"mode": "reduce-overhead"}):
+            _in_place(compiled, **options)
+            with pytest.raises(ZeroDivisionError):
+                compiled.run()
+    assert found == [True, True, False]
+
+
+@contextmanager
+def _failing(case: Any) -> Iterator[None]:
+    """The transformer's first module fails, before anything is compiled."""
+    module = next(case.pipe.transformer.children())
+    handle = module.register_forward_pre_hook(lambda *_: 1 // 0, prepend=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_failed_forward_leaves_no_compiler_behind(compiled: Any) -> None:
+    handle = ecad.apply(compiled.pipe, compiled.heuristic("fora:2"))
+    _in_place(compiled, backend="eager")
+    with pytest.raises(ZeroDivisionError), _failing(compiled):
+        compiled.run()
+    assert not handle._state.compiling.is_on
+    made = graphs()
+    compiled.pipe.transformer._compiled_call_impl = None
+    compiled.run()
+    assert graphs() == made
+
+
+@pytest.mark.parametrize(
+    ("way", "fast_path"), [(_in_place, False), (_blocks, False), (_components, False), (_components, True)]
+)
+def test_component_by_component(compiled: Any, way: Callable[..., None], fast_path: bool) -> None:
+    """Blocks without code of their own, and components that were compiled one by one."""
     schedule = compiled.random_schedule(2)
     with ecad.applied(compiled.pipe, schedule):
         expected = compiled.run()
     way(compiled, backend="eager")
-    with ecad.applied(compiled.pipe, schedule, fast_path=False):
+    with ecad.applied(compiled.pipe, schedule, fast_path=fast_path):
         assert np.array_equal(compiled.run(), expected)
         made = graphs()
         assert made > 0
@@ -137,7 +216,8 @@ def test_component_by_component(compiled: Any, way: Callable[..., None]) -> None
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
-def test_stored_outputs_own_their_memory(compiled: Any, fast_path: bool) -> None:
+@pytest.mark.parametrize("way", [_in_place, _components])
+def test_stored_outputs_own_their_memory(compiled: Any, way: Callable[..., None], fast_path: bool) -> None:
     """CUDA graphs write what they return to the same memory each time, as this backend does."""
 
     def overwriting(module: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
@@ -155,7 +235,7 @@ def test_stored_outputs_own_their_memory(compiled: Any, fast_path: bool) -> None
     schedule = compiled.random_schedule(4, 0.4)
     with ecad.applied(compiled.pipe, schedule):
         expected = compiled.run()
-    _in_place(compiled, backend=overwriting)
+    way(compiled, backend=overwriting)
     with ecad.applied(compiled.pipe, schedule, fast_path=fast_path):
         assert np.array_equal(compiled.run(), expected)
 
@@ -176,30 +256,64 @@ def test_which_backends_own_their_outputs() -> None:
 
 
 @pytest.mark.parametrize("together", [2, 4])
-def test_sums_are_compiled_too(pixart: Any, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+def test_sums_are_compiled_too(
+    alone: Any, monkeypatch: pytest.MonkeyPatch, called: Counter[str], together: int
+) -> None:
     monkeypatch.setattr(summed, "_MAKING_A_BLOCK", 0)  # so few blocks would not pay
     monkeypatch.setattr(compiling, "BLOCKS_TOGETHER", together)
-    with ecad.applied(pixart.pipe, pixart.heuristic("mask:0"), summed_runs=True) as handle:
-        expected = pixart.run()
-        pixart.pipe.transformer.compile(backend="eager")
-        assert np.array_equal(pixart.run(), expected)
+    with ecad.applied(alone.pipe, alone.heuristic("mask:0"), summed_runs=True) as handle:
+        expected = alone.run()
+        alone.pipe.transformer.compile(backend="eager")
+        assert np.array_equal(alone.run(), expected)
         made = graphs()
-        pixart.run()
+        assert called["_read"] == alone.steps - 1
+        # Three blocks: two and one of them, or one by one as there are no four.
+        assert (called["_added_together"], called["_added"]) == ((1, 1) if together == 2 else (0, 3))
+        alone.run()
         assert graphs() == made
         assert handle.stored_outputs == 0
 
 
-def test_fully_reused_blocks_are_one_piece(pixart: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fully_reused_blocks_are_one_piece(
+    alone: Any, monkeypatch: pytest.MonkeyPatch, called: Counter[str]
+) -> None:
     monkeypatch.setattr(compiling, "BLOCKS_TOGETHER", 2)
-    recompute = pixart.heuristic("fora:2").recompute["transformer_blocks"].copy()
+    recompute = alone.heuristic("fora:2").recompute["transformer_blocks"].copy()
     recompute[3, 0, 0] = True  # here only the last two are
-    schedule = pixart.heuristic("fora:2").replace(recompute={"transformer_blocks": recompute})
-    with ecad.applied(pixart.pipe, schedule) as handle:
-        expected, counts = pixart.run(), (handle.recomputed, handle.reused)
-        pixart.pipe.transformer.compile(backend="eager")
-        assert np.array_equal(pixart.run(), expected)
+    schedule = alone.heuristic("fora:2").replace(recompute={"transformer_blocks": recompute})
+    with ecad.applied(alone.pipe, schedule) as handle:
+        expected, counts = alone.run(), (handle.recomputed, handle.reused)
+        alone.pipe.transformer.compile(backend="eager")
+        assert np.array_equal(alone.run(), expected)
+        assert called["BasicTransformerBlock_reused"] == 3  # in steps 1, 3 and 5
         assert (handle.recomputed, handle.reused) == counts
         assert handle.stored_outputs == 0
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_blocks_that_others_look_at_stay_apart(
+    alone: Any, monkeypatch: pytest.MonkeyPatch, called: Counter[str], is_first: bool
+) -> None:
+    monkeypatch.setattr(compiling, "BLOCKS_TOGETHER", 2)
+    block = alone.pipe.transformer.transformer_blocks[1]
+
+    def halve(_module: Any, _args: Any, output: torch.Tensor) -> torch.Tensor:
+        return output * 0.5
+
+    with ecad.applied(alone.pipe, alone.heuristic("fora:2")):
+        watching = block.register_forward_hook(halve)
+        try:
+            expected = alone.run()
+            alone.pipe.transformer.compile(backend="eager")
+            if not is_first:
+                watching.remove()
+                alone.run()
+                watching = block.register_forward_hook(halve)
+            called.clear()
+            assert np.array_equal(alone.run(), expected)
+            assert called["BasicTransformerBlock_reused"] == 0
+        finally:
+            watching.remove()
 
 
 def test_a_function_that_calls_the_model(compiled: Any) -> None:

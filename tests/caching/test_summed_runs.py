@@ -128,3 +128,20 @@ def test_a_block_that_is_skipped_where_it_is_summed_is_refused(transformer: Any)
         transformer.transformer_blocks = everything
         with pytest.raises(ecad.ScheduleError, match=r"did not run.*summed_runs=False"):
             forward(6)
+
+
+def test_nobody_sees_sums_in_a_blocks_place(transformer: Any) -> None:
+    block = transformer.transformer_blocks[3]
+    with ecad.applied(transformer, schedule_of("mask:0"), summed_runs=True) as handle:
+        assert handle._state.summed_runs
+        watching = block.register_forward_hook(lambda *_: None)
+        with pytest.raises(ecad.ScheduleError, match="summed_runs=False"):
+            transformer(
+                hidden_states=torch.ones(2, 4, 8, 8),
+                encoder_hidden_states=torch.ones(2, 4, 16),
+                timestep=torch.tensor([900, 900]),
+                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            )
+    with ecad.applied(transformer, schedule_of("mask:0"), summed_runs=True) as handle:
+        assert not handle._state.summed_runs
+    watching.remove()

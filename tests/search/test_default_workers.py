@@ -15,9 +15,9 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def default(**settings: object) -> int | None:
+def default(threads: int | None = None, **settings: object) -> int | None:
     given = {"model": "pixart-mini", "generations": 10, **settings}
-    return workers.default_workers(SearchSettings.from_mapping(given).resolved())
+    return workers.default_workers(SearchSettings.from_mapping(given).resolved(), threads)
 
 
 def test_a_long_search_on_a_cpu_has_a_process_for_each_core(cores: None) -> None:
@@ -27,6 +27,19 @@ def test_a_long_search_on_a_cpu_has_a_process_for_each_core(cores: None) -> None
 def test_at_most_eight(cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     assert default() == 8
+
+
+def test_a_run_that_goes_on_keeps_its_threads(cores: None) -> None:
+    assert default(threads=2) == 2
+    assert default(threads=4) is None
+
+
+def test_large_models_and_those_of_the_hub_stay_in_this_process(
+    cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert default(model="pixart-alpha") is None
+    monkeypatch.setattr(workers, "_LARGEST_MODEL_BYTES", 10**6)
+    assert default() is None
 
 
 def test_this_process_for_a_short_one_one_core_or_without_ray(
