@@ -115,12 +115,14 @@ def _modulation(
             run.kept["pixart"] = None if is_spread else torch.stack(tables)[:, None]
         if run.kept["pixart"] is None:
             return _parts(blocks[number].scale_shift_table[None] + embedding)
-        everything = run.kept["pixart"] + embedding
-        found = run.shared["pixart"] = everything, 1 + everything[:, :, 1::3]
-    everything, scales = found
-    shift_msa, _, gate_msa, shift_mlp, _, gate_mlp = everything[number].split(1, dim=1)
-    scale_msa, scale_mlp = scales[number].split(1, dim=1)
-    return shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp
+        everything = run.kept["pixart"] + embedding  # (blocks, rows, 6, width)
+        scales = 1 + everything[:, :, 1::3]
+        shift_msa, _, gate_msa, shift_mlp, _, gate_mlp = everything.split(1, dim=2)
+        scale_msa, scale_mlp = scales.split(1, dim=2)
+        parts = (shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp)
+        # Taken apart once: that a block only has to pick its own is felt on a CPU.
+        found = run.shared["pixart"] = tuple(part.unbind() for part in parts)
+    return tuple(part[number] for part in found)
 
 
 def _parts(modulation: torch.Tensor) -> tuple[torch.Tensor, ...]:
