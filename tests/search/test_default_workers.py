@@ -37,7 +37,8 @@ def test_a_run_that_goes_on_keeps_its_threads(cores: None) -> None:
 def test_large_models_and_those_of_the_hub_stay_in_this_process(
     cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert default(model="pixart-alpha") is None
+    prompts = {"prompts": "scenes-search", "heldout_prompts": "scenes-heldout"}
+    assert default(model="pixart-alpha", quality="image-reward", **prompts) is None
     monkeypatch.setattr(workers, "_LARGEST_MODEL_BYTES", 10**6)
     assert default() is None
 

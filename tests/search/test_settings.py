@@ -27,7 +27,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
     for part in (
         "unknown setting 'populaton', did you mean 'population'?",
         "'generations' must be a whole number from 1 to 1000000, not 0",
-        "'cost' must be one of macs, latency, not 'euros'",
+        "'cost' must be one of macs, latency, paper:DEVICE (as paper:H100), not 'euros'",
         "'granularity' must be one of steps, components, blocks, not 'step'",
         "'guidance_scale' must be a number from 0 to 1000, not 'high'",
         "'seed' must be a whole number from 0 to 2147483647, not True",
