@@ -9,20 +9,16 @@ from typing import Any
 
 import torch
 
-from ecad.arrays import BoolArray
 from ecad.caching.block_run import TWICE, BlockRun
 from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.caching.compiling import Compiling
 from ecad.caching.inputs import Inputs
 from ecad.caching.modules import Key
+from ecad.caching.plan import Plan
 from ecad.caching.stores import HostStore, new_store
 from ecad.caching.sums import Sums
 from ecad.errors import ScheduleError
-from ecad.schedule.liveness import feeds_of, plan_execution
 from ecad.schedule.schedule import Schedule
-
-# Plain nested lists [step][block][component]: indexing them is several times faster than indexing numpy scalars.
-_Flags = Mapping[str, list[list[list[bool]]]]
 
 _GONE_ROUND = (
     "{} did not run under ecad's control: another tool has replaced the forward of the model, its blocks or its "
@@ -30,40 +26,10 @@ _GONE_ROUND = (
 )
 
 
-class _Plan:
-    """`ecad.schedule.plan_execution` in a form that is fast to look up."""
-
-    def __init__(self, schedule: Schedule, first_step: int, summed_runs: bool) -> None:
-        plan = plan_execution(schedule, first_step, summed_runs)
-        self.first_step = first_step
-        self.runs = _as_lists(plan.runs)
-        self.reads = _as_lists(plan.reads)
-        self.keeps = _as_lists(plan.keeps)
-        self.runs_output: list[bool] = plan.runs_output.tolist()
-        self.keeps_output: list[bool] = plan.keeps_output.tolist()
-        self.stretches = plan.stretches
-        self.outputs_of: list[int] = []  # for each stretch, how many go into its sums
-        # (block list, step, block) -> the stretch that the block is in, by number
-        self.in_stretch = {
-            (stretch.block_list, step, block): number
-            for number, stretch in enumerate(plan.stretches)
-            for step in stretch.reads
-            for block in stretch.blocks
-        }
-        # (block list, step, block) -> for each stretch that the outputs go into, their components
-        self.feeds: dict[tuple[str, int, int], dict[int, list[int]]] = {}
-        for number, stretch in enumerate(plan.stretches):
-            outputs = feeds_of(plan, stretch)
-            self.outputs_of.append(len(outputs))
-            for step, block, component in outputs:
-                place = self.feeds.setdefault((stretch.block_list, step, block), {})
-                place.setdefault(number, []).append(component)
-
-
 class _LaneState:
     """The stored outputs of one lane (see `Tick`), and the plan they follow."""
 
-    def __init__(self, plan: _Plan, layout: Hashable, store: str | None) -> None:
+    def __init__(self, plan: Plan, layout: Hashable, store: str | None) -> None:
         self.plan = plan
         self.layout = layout  # of the inputs that the stored outputs were made of
         self.store = new_store(store)
@@ -127,7 +93,7 @@ class CacheState:
         self._store = store  # where outputs are kept, see `ecad.caching.stores`
         self._keys = frozenset(keys)  # the components that a forward must call
         self._feeders = _components_that_feed(schedule)
-        self._plans: dict[int, _Plan] = {}  # by the first step of a call
+        self._plans: dict[int, Plan] = {}  # by the first step of a call
         self._lanes: dict[Lane, _LaneState] = {}
         self._tick: Tick | None = None  # of the forward that is running
         self._ran: set[Key] = set()  # components that were called in it
@@ -370,9 +336,9 @@ class CacheState:
             lane.store[key] = output
         return output
 
-    def _plan_from(self, step: int) -> _Plan:
+    def _plan_from(self, step: int) -> Plan:
         if step not in self._plans:
-            self._plans[step] = _Plan(self.schedule, step, self.summed_runs)
+            self._plans[step] = Plan(self.schedule, step, self.summed_runs)
         return self._plans[step]
 
 
@@ -384,7 +350,3 @@ def _components_that_feed(schedule: Schedule) -> frozenset[tuple[str, int]]:
         for index, component in enumerate(block_list.components)
         if component.feeds is not None
     )
-
-
-def _as_lists(arrays: Mapping[str, BoolArray]) -> _Flags:
-    return {name: array.tolist() for name, array in arrays.items()}
