@@ -22,7 +22,8 @@ from ecad.caching.modules import Key, blocks_of, component_modules, modules_besi
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
 from ecad.caching.stores import new_store
-from ecad.errors import ModelError, ScheduleError
+from ecad.caching.targets import find_transformer, forget_cached_registries
+from ecad.errors import ScheduleError
 from ecad.families import get_family
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
@@ -118,7 +119,7 @@ class AppliedSchedule:
         self._modules.clear()
         self._state.clear()
         self._transformer.__dict__.pop(_ATTRIBUTE, None)
-        _forget_cached_registries(self._transformer)
+        forget_cached_registries(self._transformer)
 
     def _install(self) -> None:
         try:
@@ -145,7 +146,7 @@ class AppliedSchedule:
                 self._forward_hooks += self._state.compiling.given_back(module)
             self._context.install()
             self._transformer.__dict__[_ATTRIBUTE] = self
-            _forget_cached_registries(self._transformer)
+            forget_cached_registries(self._transformer)
         except BaseException:
             self.remove()
             raise
@@ -256,7 +257,7 @@ def apply(
     if steps is not None and not isinstance(steps, str):
         schedule = schedule.resample(steps)
     new_store(store)
-    pipeline, transformer = _find_transformer(target)
+    pipeline, transformer = find_transformer(target)
     current: AppliedSchedule | None = transformer.__dict__.get(_ATTRIBUTE)
     if current is not None:
         raise ScheduleError(
@@ -319,7 +320,7 @@ def _known_blocks(
 
 def remove(target: Any) -> None:
     """Restore the untouched pipeline, bit for bit. Without an applied schedule it does nothing."""
-    _, transformer = _find_transformer(target)
+    _, transformer = find_transformer(target)
     current: AppliedSchedule | None = transformer.__dict__.get(_ATTRIBUTE)
     if current is not None:
         current.remove()
@@ -341,35 +342,3 @@ def applied(
         yield result
     finally:
         result.remove()
-
-
-def _find_transformer(target: Any) -> tuple[Any | None, nn.Module]:
-    """(pipeline or None, transformer); looks through wrappers."""
-    pipeline, transformer = None, target
-    if not isinstance(target, nn.Module):
-        pipeline, transformer = target, getattr(target, "transformer", None)
-        if not isinstance(transformer, nn.Module):
-            raise ModelError(
-                f"{type(target).__name__} has no transformer to cache: expected a diffusers pipeline with a "
-                "diffusion transformer, or the transformer itself"
-            )
-        if getattr(pipeline, "scheduler", None) is None:
-            raise ModelError(
-                f"{type(target).__name__} has no scheduler: apply the schedule to its transformer"
-            )
-    # Wrappers of PEFT and of torch.compile, in any order.
-    while True:
-        if hasattr(transformer, "get_base_model"):
-            transformer = transformer.get_base_model()
-        elif isinstance(getattr(transformer, "_orig_mod", None), nn.Module):
-            transformer = transformer._orig_mod
-        else:
-            return pipeline, transformer
-
-
-def _forget_cached_registries(transformer: nn.Module) -> None:
-    """diffusers caches the list of hooked children at the first use (issue 14037): make it look again."""
-    for module in transformer.modules():
-        registry = getattr(module, "_diffusers_hook", None)
-        if registry is not None and hasattr(registry, "_child_registries_cache"):
-            registry._child_registries_cache = None
