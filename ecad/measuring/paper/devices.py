@@ -27,8 +27,8 @@ class PaperDevice:
         return max(flops / self.flops_per_s, moved_bytes / self.bytes_per_s, self.launch_s)
 
 
-# Chosen once so that PixArt-256 and FLUX-256 come out as the official implementation measured them on an A6000 (within
-# 3 and 12 %); the H100's by the same shares of its data sheet.
+# With the A6000's, PixArt-256 and FLUX-256 come out as the official implementation measured them, within 3 and 12 %;
+# the H100's were not held against a measurement.
 DEVICES = {
     device.name: device
     for device in (
