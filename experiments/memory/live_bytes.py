@@ -109,5 +109,5 @@ def keep_everything() -> Iterator[None]:
         everything = schedule.shape.filled(True)
         return replace(plan_execution(schedule, first_step), runs=runs, reads=everything, keeps=everything)
 
-    with patch("ecad.caching.state.plan_execution", plan):
+    with patch("ecad.caching.plan.plan_execution", plan):
         yield
