@@ -49,30 +49,11 @@ def run_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     base = tmp_path_factory.mktemp("cli")
     (base / "search.txt").write_text("a large red circle on a gray background\n")
     (base / "heldout.txt").write_text("a small blue square on a white background\n")
+    prompts = ("--prompts", base / "search.txt", "--heldout-prompts", base / "heldout.txt")
     arguments = [
         *("search", "--model", tiny_folder, "--steps", 6, "--generations", 2, "--population", 8),
-        *(
-            "--quality",
-            "alignment",
-            "--prompts",
-            base / "search.txt",
-            "--heldout-prompts",
-            base / "heldout.txt",
-        ),
-        *(
-            "--height",
-            64,
-            "--width",
-            64,
-            "--batch-size",
-            2,
-            "--heldout-seeds-per-prompt",
-            2,
-            "--device",
-            "cpu",
-            "--out",
-            base / "run",
-        ),
+        *("--quality", "alignment", *prompts, "--height", 64, "--width", 64, "--batch-size", 2),
+        *("--heldout-seeds-per-prompt", 2, "--device", "cpu", "--workers", "none", "--out", base / "run"),
     ]
     command = [sys.executable, "-m", "ecad.cli.main", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
