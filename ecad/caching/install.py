@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, SupportsIndex
 
-import torch
 from torch import nn
 
 from ecad.caching.blocks import KnownBlock, known_block
@@ -18,7 +17,7 @@ from ecad.caching.compiling import bring_back, set_aside, skip
 from ecad.caching.context import CacheContextWatch
 from ecad.caching.hook import add_block_hook, add_component_hook, add_transformer_hook, remove_hook
 from ecad.caching.inputs import inputs_of
-from ecad.caching.modules import Key, blocks_of, component_modules, modules_beside_blocks
+from ecad.caching.modules import Key, are_watched, blocks_of, component_modules, modules_beside_blocks
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheSnapshot, CacheState
 from ecad.caching.stores import new_store
@@ -43,7 +42,9 @@ class AppliedSchedule:
         state: CacheState,
         components: dict[Key, nn.Module],
         blocks: Sequence[tuple[nn.Module, KnownBlock, tuple[Key, ...]]],
+        sums_are_asked_for: bool = False,
     ) -> None:
+        self._sums_are_asked_for = sums_are_asked_for
         self._transformer = transformer
         self._family = get_family(state.schedule.family)
         self._state = state
@@ -86,12 +87,14 @@ class AppliedSchedule:
     def keep_everything(self, keep: bool) -> None:
         """From now on, store also the outputs that no later step of this schedule reads: others may, see `snapshot`.
 
-        ValueError if stretches are read as sums, which belong to one schedule: apply it with `summed_runs=False`.
+        ValueError if sums were asked for, which belong to one schedule.
         """
         if keep and self._state.summed_runs:
-            raise ValueError(
-                "sums belong to one schedule: apply it with summed_runs=False to keep everything"
-            )
+            if self._sums_are_asked_for:
+                raise ValueError(
+                    "sums belong to one schedule: apply it without summed_runs=True to keep everything"
+                )
+            self._state.do_without_sums()
         self._state.keeps_everything = keep
 
     def snapshot(self) -> CacheSnapshot:
@@ -165,13 +168,13 @@ class AppliedSchedule:
         blocks = [block for each in self._family.block_lists for block in blocks_of(self._transformer, each)]
         parts = (part for block in blocks for part in block.modules() if part is not block)
         self._state.compiling.has_compiled_parts = any(map(is_compiled, parts))
-        if self._state.summed_runs and any(
-            block._forward_hooks or block._forward_pre_hooks for block in blocks
-        ):
-            raise ScheduleError(
-                "a hook on a block would see the sums of several (register_forward_hook): apply the schedule with "
-                "summed_runs=False"
-            )
+        if self._state.summed_runs and are_watched(blocks):
+            if self._sums_are_asked_for:
+                raise ScheduleError(
+                    "a hook on a block would see the sums of several (register_forward_hook): apply the schedule "
+                    "without summed_runs=True"
+                )
+            self._state.do_without_sums()
 
     def _follow_replaced_modules(self) -> None:
         """Hook what is at the components' places now.
@@ -236,7 +239,8 @@ def apply(
 
     `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt) and it pays:
     less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits (float32)
-    or by less than bfloat16's own rounding. By default (None) so on accelerators, and not on a CPU.
+    or by less than bfloat16's own rounding. False: never. By default (None) not where somebody looks at blocks one by
+    one (a hook on a block, `keep_everything`); True refuses these.
 
     `store` saves a GPU's memory: "bfloat16" keeps outputs of a float32 model in half of it, rounded (sums stay as they
     are); "cpu" keeps them in the host's memory, bit for bit, and fetches those of a block while the one before runs.
@@ -282,13 +286,10 @@ def apply(
     by_hooks = {key: module for key, module in components.items() if key not in by_block}
     # Sums go through all blocks of a list: every one must be decided as a whole, and on one device.
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
-    # And nobody may look at blocks one by one.
-    are_watched = any(block._forward_hooks or block._forward_pre_hooks for block, _, _ in blocks)
-    can_sum = not by_hooks and len(devices) == 1 and not are_watched
-    sums = can_sum and (devices != {torch.device("cpu")} if summed_runs is None else summed_runs)
-    result = AppliedSchedule(
-        transformer, CacheState(schedule, clock, components, sums, store), by_hooks, blocks
-    )
+    can_sum = not by_hooks and len(devices) == 1 and not are_watched(block for block, _, _ in blocks)
+    sums = can_sum and summed_runs is not False
+    state = CacheState(schedule, clock, components, sums, store)
+    result = AppliedSchedule(transformer, state, by_hooks, blocks, sums_are_asked_for=summed_runs is True)
     result._install()
     note = note_of_transfer(pipeline, transformer, schedule)
     if note is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -22,6 +22,11 @@ def blocks_of(transformer: nn.Module, block_list: BlockList) -> list[nn.Module]:
         raise ModelError(
             f"{type(transformer).__name__} has no blocks at {block_list.path or block_list.name!r}: {error}"
         ) from None
+
+
+def are_watched(blocks: Iterable[nn.Module]) -> bool:
+    """Whether a hook of somebody else sees what goes into one of the blocks or comes out."""
+    return any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
 
 
 def modules_beside_blocks(transformer: nn.Module, family: Family) -> list[nn.Module]:

@@ -164,6 +164,13 @@ class CacheState:
         self.recomputed = 0
         self.reused = 0
 
+    def do_without_sums(self) -> None:
+        """From now on read blocks one by one; only before anything is stored in a call."""
+        self.summed_runs = False
+        self._plans.clear()
+        for lane in self._lanes.values():
+            lane.plan = self._plan_from(lane.plan.first_step)
+
     def reset(self) -> None:
         """Start over at step 0."""
         self.clear()

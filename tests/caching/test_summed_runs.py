@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,16 @@ def schedule_of(name: str) -> Schedule:
 
 @torch.no_grad()
 def outputs(
-    transformer: Any, schedule: Schedule, dtype: torch.dtype = torch.float32, **options: Any
+    transformer: Any,
+    schedule: Schedule,
+    dtype: torch.dtype = torch.float32,
+    then: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> tuple[torch.Tensor, list[int]]:
-    """Of all steps, and the number of tensors that are stored after each."""
+    """Of all steps, and the number of tensors that are stored after each. `then` is called once it is applied."""
     found, stored = [], []
     with ecad.applied(transformer.to(dtype), schedule, **options) as handle:
+        then()
         for step in range(STEPS):
             generator = torch.Generator().manual_seed(step)
             result = transformer(
@@ -92,10 +98,13 @@ def test_in_bfloat16_no_further_apart_than_bfloat16_is_from_float32(transformer:
     assert float((summed - half).norm()) <= float((half - exact).norm())
 
 
-def test_by_default_not_on_a_cpu_and_never_without_the_fast_path(transformer: Any) -> None:
+def test_by_default_and_never_without_the_fast_path(transformer: Any) -> None:
     schedule = schedule_of("mask:0")
     exact, kept = outputs(transformer, schedule, summed_runs=False)
-    for options in ({}, {"fast_path": False}, {"fast_path": False, "summed_runs": True}):
+    summed, sums = outputs(transformer, schedule)
+    assert sums == outputs(transformer, schedule, summed_runs=True)[1] < kept
+    assert not torch.equal(summed, exact)
+    for options in ({"fast_path": False}, {"fast_path": False, "summed_runs": True}):
         found, stored = outputs(transformer, schedule, **options)
         assert torch.equal(found, exact)
         assert stored == kept
@@ -103,9 +112,12 @@ def test_by_default_not_on_a_cpu_and_never_without_the_fast_path(transformer: An
 
 def test_what_belongs_to_one_schedule_is_not_kept_for_others(transformer: Any) -> None:
     with ecad.applied(transformer, schedule_of("mask:0"), summed_runs=True) as handle:
-        with pytest.raises(ValueError, match="summed_runs=False"):
+        with pytest.raises(ValueError, match="summed_runs=True"):
             handle.keep_everything(True)
         handle.keep_everything(False)
+    with ecad.applied(transformer, schedule_of("mask:0")) as handle:
+        handle.keep_everything(True)
+        assert not handle._state.summed_runs
 
 
 def test_a_block_that_is_skipped_where_it_is_summed_is_refused(transformer: Any) -> None:
@@ -131,11 +143,16 @@ def test_a_block_that_is_skipped_where_it_is_summed_is_refused(transformer: Any)
 
 
 def test_nobody_sees_sums_in_a_blocks_place(transformer: Any) -> None:
-    block = transformer.transformer_blocks[3]
-    with ecad.applied(transformer, schedule_of("mask:0"), summed_runs=True) as handle:
-        assert handle._state.summed_runs
-        watching = block.register_forward_hook(lambda *_: None)
-        with pytest.raises(ecad.ScheduleError, match="summed_runs=False"):
+    seen: list[torch.Tensor] = []
+
+    def watch() -> Any:
+        block = transformer.transformer_blocks[3]
+        return block.register_forward_hook(lambda _module, _args, output: seen.append(output))
+
+    exact, kept = outputs(transformer, schedule_of("mask:0"), summed_runs=False)
+    with ecad.applied(transformer, schedule_of("mask:0"), summed_runs=True):
+        watching = watch()
+        with pytest.raises(ecad.ScheduleError, match="summed_runs=True"):
             transformer(
                 hidden_states=torch.ones(2, 4, 8, 8),
                 encoder_hidden_states=torch.ones(2, 4, 16),
@@ -145,3 +162,10 @@ def test_nobody_sees_sums_in_a_blocks_place(transformer: Any) -> None:
     with ecad.applied(transformer, schedule_of("mask:0"), summed_runs=True) as handle:
         assert not handle._state.summed_runs
     watching.remove()
+
+    handles: list[Any] = []
+    found, stored = outputs(transformer, schedule_of("mask:0"), then=lambda: handles.append(watch()))
+    handles[0].remove()
+    assert torch.equal(found, exact)
+    assert stored == kept
+    assert len(seen) == STEPS
