@@ -313,7 +313,7 @@ def test_contributing_shows_the_table():
             "from ecad.measuring.macs import X",
             "'report' must not import 'ecad.measuring.macs'",
         ),
-        ("ecad.families.pixart", "import torch", "'families' must not import 'torch'"),
+        ("ecad.families.models.pixart", "import torch", "'families' must not import 'torch'"),
         ("ecad.scoring.clip", "import ecad.sampling.base", "'scoring' must not import 'ecad.sampling.base'"),
         ("ecad.unheard_of", "", "'unheard_of' has no row in LAYERS"),
     ],

@@ -1,11 +1,13 @@
-"""The families and presets that ecad knows, by name. A new family is its file and one line here."""
+"""The families and presets that ecad knows, by name. A new family is a file in `models/`."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ecad.errors import ModelError
+from ecad.families import models
 from ecad.families.family import Family, Preset
-from ecad.families.flux import FLUX
-from ecad.families.pixart import PIXART
 
 FAMILIES: dict[str, Family] = {}
 PRESETS: dict[str, Preset] = {}
@@ -68,5 +70,7 @@ def model_names() -> list[str]:
     return [*PRESETS, *(alias for preset in PRESETS.values() for alias in preset.aliases)]
 
 
-for _family in (PIXART, FLUX):
-    register(_family)
+for _module in iter_modules(models.__path__):
+    for _value in vars(import_module(f"{models.__name__}.{_module.name}")).values():
+        if isinstance(_value, Family):
+            register(_value)

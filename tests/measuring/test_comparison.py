@@ -13,7 +13,7 @@ import torch
 from ecad.caching import applied
 from ecad.errors import ConfigError, TransientEvaluationError
 from ecad.families import find_model
-from ecad.families.pixart import PIXART
+from ecad.families.models.pixart import PIXART
 from ecad.measuring.comparison import Comparison, compare
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
