@@ -50,6 +50,7 @@ class Comparison:
         self._scorers = tuple(scorers)
         self._prompts = prompts.prompts
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
+        self._references: dict[int, Images] = {}  # of batches whose scores were asked for one by one
         # At chosen noise levels: those of the uncached model's steps.
         ways = {
             (item.steps, None) if item.levels is None else (contenders[0].steps, item.levels)
@@ -116,6 +117,25 @@ class Comparison:
                 )
             )
         return result
+
+    @property
+    def batches(self) -> int:
+        return len(self._batches)
+
+    def scores_of(self, name: str, batch: int) -> Scores:
+        """Scores of the first scorer for one contender's images of one batch; nothing is timed.
+
+        The uncached images of a batch, where they are needed, are made at its first use and kept.
+        """
+        contender = next(item for item in self.contenders if item.name == name)
+        jobs = self._batches[batch]
+        references = None
+        if self._needs_references:
+            if batch not in self._references:
+                self._references[batch] = self._images(self.contenders[0], jobs)[0]
+            references = self._references[batch]
+        images = self._images(contender, jobs)[0]
+        return self._scores(contender, jobs, images, references)[self._scorers[0].name]
 
     @property
     def _needs_references(self) -> bool:

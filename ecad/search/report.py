@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ecad
 from ecad.genetic import nondominated
 from ecad.genetic.front import USEFUL_SHARE, FrontTracker
-from ecad.measuring.comparison import compare
 from ecad.measuring.environment import versions
 from ecad.measuring.latency_table import LatencyTable
 from ecad.measuring.measurements import Outcome
@@ -23,6 +22,7 @@ from ecad.sampling.generation import HELDOUT_FIRST_SEED
 from ecad.schedule import Schedule
 from ecad.search.contenders import contenders_of
 from ecad.search.rivals import comparisons, hypervolumes
+from ecad.search.rows import OnImages, RowExecutor, measured_rows
 from ecad.search.setup import PreparedRun, environment_of
 from ecad.storage import EvaluationLog
 
@@ -83,20 +83,12 @@ def heldout_report(
     front: Mapping[str, Schedule],
     history: Sequence[float],
     log: EvaluationLog,
-    on_images: Callable[[int, int], None] | None = None,
+    executor_on: RowExecutor | None = None,
+    on_images: OnImages = lambda done, total, workers: None,
 ) -> SearchReport:
-    """Every row measured in one run, batch by batch in turn."""
+    """Every row measured in one run, batch by batch in turn; on workers all but what is timed."""
     settings = run.settings
-    outcomes = compare(
-        contenders_of(run, front),
-        run.subject.sampler,
-        [run.scorer],
-        run.heldout_prompts,
-        seeds_per_prompt=settings.heldout_seeds_per_prompt,
-        first_seed=HELDOUT_FIRST_SEED,
-        batch_size=settings.batch_size,
-        on_images=on_images,
-    )
+    outcomes = measured_rows(run, contenders_of(run, front), executor_on, on_images)
     rows = [_row(run, outcome, outcomes[0]) for outcome in outcomes]
     return SearchReport(
         model=run.subject.source.name,

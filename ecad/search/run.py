@@ -8,6 +8,7 @@ continued by running the same loop again; what is in the log is not evaluated tw
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -53,11 +54,16 @@ def search(
     from ecad.search.selection import select
     from ecad.search.setup import prepare
     from ecad.search.steady import evolve_steadily
-    from ecad.search.workers import executor_for
+    from ecad.search.workers import Executors
 
     resolved = settings.resolved()
     execution = execution or ExecutionSettings()
-    with RunFolder(out) as folder, StatusFile(folder.path) as status, same_threads_afterwards():
+    with (
+        RunFolder(out) as folder,
+        StatusFile(folder.path) as status,
+        same_threads_afterwards(),
+        ExitStack() as stack,
+    ):
         run = prepare(folder, resolved, extend, execution)
         images = run.evaluator.images_per_evaluation
 
@@ -67,7 +73,8 @@ def search(
             observer(progress)
 
         loop = evolve_steadily if execution.asynchronous else evolve
-        with executor_for(run, run.evaluator, execution, status.still_alive) as executor:
+        executors = stack.enter_context(Executors(run, execution, status.still_alive))
+        with executors.on(run.evaluator) as executor:
             history = loop(
                 resolved,
                 run.shape,
@@ -87,13 +94,21 @@ def search(
             run,
             history.candidates,
             folder,
-            lambda evaluator: executor_for(run, evaluator, execution, status.still_alive),
+            executors.on,
             partial(on_images, "selection"),
         )
         front = front_schedules(run, candidates, evaluations)
         folder.write_front(front)
         folder.write_json("history.json", {"hypervolume": history.hypervolume})
-        report = heldout_report(run, front, history.hypervolume, folder.log, partial(on_images, "held-out"))
+        report = heldout_report(
+            run,
+            front,
+            history.hypervolume,
+            folder.log,
+            # Rows share no steps.
+            partial(executors.on, together=1) if execution.uses_ray else None,
+            partial(on_images, "held-out"),
+        )
         folder.write_json("report.json", report.to_json())
         status.finish()
     return folder

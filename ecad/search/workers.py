@@ -16,9 +16,13 @@ from ecad.errors import ConfigError
 from ecad.execution import ExecutionSettings, Executor, LocalExecutor
 from ecad.families import find_model
 from ecad.progress import WorkerReport
+from ecad.records import Evaluator
 from ecad.search.evaluator import ModelEvaluator
 from ecad.search.settings import ResolvedSearchSettings
 from ecad.search.setup import EvaluatorFactory, PreparedRun
+
+# A device and a number of threads -> what makes an evaluator there
+FactoryOn = Callable[[str, int], Callable[[], Evaluator]]
 
 # Beside its GPU a worker needs a core to feed it.
 _CPUS_BESIDE_A_GPU = 1.0
@@ -52,63 +56,101 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-@contextmanager
-def executor_for(
-    run: PreparedRun,
-    evaluator: ModelEvaluator,
-    settings: ExecutionSettings,
-    on_tick: Callable[[Sequence[WorkerReport]], None] = lambda workers: None,
-) -> Iterator[Executor]:
-    """The executor that the settings ask for, with one of the run's evaluators.
+class Executors:
+    """The executors of a run, one after the other: in this process, or on the Ray workers that the settings ask for.
 
     `on_tick` hears about the workers while they are waited for.
     """
-    if not settings.uses_ray:
-        yield LocalExecutor(evaluator, settings.together, lambda: on_tick(()))
-        return
-    try:
-        from ecad.execution.on_ray.workers import ray_workers
-    except ImportError:
-        raise ConfigError("--workers and --ray-address need Ray: pip install 'ecad[search]'") from None
-    from ecad.execution.pool import WorkerPool
 
-    device = run.subject.model.device
-    if run.settings.device != "auto" and torch.device(run.settings.device).index is not None:
-        raise ConfigError(
-            f"Ray gives each worker its GPU: use --device {device.type}, not {run.settings.device}, with --workers"
-        )
-    gpus = settings.gpus_per_worker
-    if gpus is None:
-        gpus = 1.0 if device.type == "cuda" else 0.0
-    if gpus == 0.0 and device.type == "cuda":
-        raise ConfigError("--gpus-per-worker 0 leaves the workers without a GPU: use --device cpu as well")
-    if gpus > 0.0 and device.type != "cuda":
-        raise ConfigError(
-            f"--gpus-per-worker {gpus:g} needs --device cuda, the run's device is {device.type}"
-        )
-    threads = torch.get_num_threads()
-    factory = EvaluatorFactory(run.settings, evaluator.prompts, evaluator.first_seed, device.type, threads)
-    cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(threads)
-    workers = settings.workers or 0
-    with (
-        _parked(run.subject.model.pipe, device),
-        ray_workers(
-            factory, workers=workers, address=settings.ray_address, cpus=cpus, gpus=gpus
-        ) as transport,
-    ):
-        pool: WorkerPool
+    def __init__(
+        self,
+        run: PreparedRun,
+        settings: ExecutionSettings,
+        on_tick: Callable[[Sequence[WorkerReport]], None] = lambda workers: None,
+    ) -> None:
+        self._run = run
+        self._settings = settings
+        self._on_tick = on_tick
+        self._threads = torch.get_num_threads()
+        self._device = run.subject.model.device
+        self._session: Any = None
+        if settings.uses_ray:
+            self._session = self._ray_session()
 
-        def tick() -> None:
-            on_tick(pool.workers)
+    def __enter__(self) -> Executors:
+        return self
 
-        pool = WorkerPool(
-            transport,
-            evaluator,
-            unit_timeout_s=settings.unit_timeout_s,
-            together=settings.together,
-            on_tick=tick,
-        )
-        yield pool
+    def __exit__(self, *error: object) -> None:
+        if self._session is not None:
+            self._session.__exit__(*error)
+
+    @contextmanager
+    def on(
+        self, evaluator: Evaluator, factory_on: FactoryOn | None = None, together: int | None = None
+    ) -> Iterator[Executor]:
+        """The executor with one of the run's evaluators.
+
+        `factory_on` is for an evaluator that is no `ModelEvaluator`. `together` is as in the settings.
+        """
+        together = together or self._settings.together
+        if self._session is None:
+            yield LocalExecutor(evaluator, together, lambda: self._on_tick(()))
+            return
+        from ecad.execution.pool import WorkerPool
+
+        if factory_on is not None:
+            factory = factory_on(self._device.type, self._threads)
+        elif isinstance(evaluator, ModelEvaluator):
+            factory = EvaluatorFactory(
+                self._run.settings,
+                evaluator.prompts,
+                evaluator.first_seed,
+                self._device.type,
+                self._threads,
+            )
+        else:
+            raise TypeError(f"nothing makes a {type(evaluator).__name__} in another process")
+        with (
+            _parked(self._run.subject.model.pipe, self._device),
+            self._session.transport(factory) as transport,
+        ):
+            pool: WorkerPool
+
+            def tick() -> None:
+                self._on_tick(pool.workers)
+
+            pool = WorkerPool(
+                transport,
+                evaluator,
+                unit_timeout_s=self._settings.unit_timeout_s,
+                together=together,
+                on_tick=tick,
+            )
+            yield pool
+
+    def _ray_session(self) -> Any:
+        settings, device, wanted = self._settings, self._device, self._run.settings.device
+        try:
+            from ecad.execution.on_ray.workers import RaySession
+        except ImportError:
+            raise ConfigError("--workers and --ray-address need Ray: pip install 'ecad[search]'") from None
+        if wanted != "auto" and torch.device(wanted).index is not None:
+            raise ConfigError(
+                f"Ray gives each worker its GPU: use --device {device.type}, not {wanted}, with --workers"
+            )
+        gpus = settings.gpus_per_worker
+        if gpus is None:
+            gpus = 1.0 if device.type == "cuda" else 0.0
+        if gpus == 0.0 and device.type == "cuda":
+            raise ConfigError(
+                "--gpus-per-worker 0 leaves the workers without a GPU: use --device cpu as well"
+            )
+        if gpus > 0.0 and device.type != "cuda":
+            raise ConfigError(
+                f"--gpus-per-worker {gpus:g} needs --device cuda, the run's device is {device.type}"
+            )
+        cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(self._threads)
+        return RaySession(workers=settings.workers or 0, address=settings.ray_address, cpus=cpus, gpus=gpus)
 
 
 @contextmanager

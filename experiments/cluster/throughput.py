@@ -17,7 +17,7 @@ from ecad.genetic import initial_genomes
 from ecad.search.history import make_candidate
 from ecad.search.settings import SearchSettings
 from ecad.search.setup import prepare
-from ecad.search.workers import executor_for
+from ecad.search.workers import Executors
 from ecad.storage import RunFolder
 
 
@@ -28,7 +28,7 @@ def measure(config: SearchSettings, execution: ExecutionSettings, count: int) ->
         warmups = 2 * max(1, execution.workers or 1)
         genomes = initial_genomes(run.shape, count + warmups, np.random.default_rng(0))
         candidates = [make_candidate(genome, run.shape, 1, index) for index, genome in enumerate(genomes)]
-        with executor_for(run, run.evaluator, execution) as executor:
+        with Executors(run, execution) as executors, executors.on(run.evaluator) as executor:
             while any(worker.images == 0 for worker in executor.workers) or warmups:
                 list(executor.run(candidates[:1] if warmups == 0 else candidates[count:]))
                 warmups = 0

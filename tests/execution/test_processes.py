@@ -25,6 +25,7 @@ from contracts.fake_evaluator import candidates, expected
 
 from ecad.errors import RunError
 from ecad.execution import ExecutionSettings
+from ecad.scoring.scenes import SHAPES
 from ecad.search.run import search
 from ecad.search.settings import SearchSettings
 from ecad.storage import EvaluationLog, RunFolder
@@ -241,7 +242,11 @@ def test_the_command_on_ray_gives_the_local_bytes(
         "a small green square on a white background\na large green circle on a gray background\n"
         "a large blue circle on a white background\n"
     )
-    (tmp_path / "heldout.txt").write_text("a small red square on a white background\n")
+    # Of which the last is left to the workers: three batches are timed by the driver.
+    scenes = [
+        f"a {size} red {shape} on a white background\n" for size in ("small", "large") for shape in SHAPES
+    ]
+    (tmp_path / "heldout.txt").write_text("".join(scenes[:7]))
     settings = {
         **{"model": str(tiny_folder), "steps": 6, "generations": 3, "population": 6, "quality": "alignment"},
         **{"prompts": str(tmp_path / "search.txt"), "heldout_prompts": str(tmp_path / "heldout.txt")},
@@ -270,6 +275,10 @@ def test_the_command_on_ray_gives_the_local_bytes(
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]
     assert [path.read_bytes() for path in fronts[0]] == [path.read_bytes() for path in fronts[1]]
+    reports = [json.loads((tmp_path / run / "report.json").read_text()) for run in ("ray", "local")]
+    rows = [[(row["name"], row["metrics"]) for row in report["rows"]] for report in reports]
+    assert rows[0] == rows[1]
+    assert [report["latency"]["batches"] for report in reports] == [3, 3]
 
 
 @pytest.mark.ray

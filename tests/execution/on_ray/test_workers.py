@@ -87,6 +87,34 @@ def test_an_actor_killed_in_the_middle_of_a_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_workers_stay_for_what_comes_next(tmp_path: Path) -> None:
+    from ecad.execution.on_ray.workers import RaySession
+
+    def processes(name: str) -> set[str]:
+        return {process for *_, process in visits(tmp_path / name)}
+
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+    with RaySession(workers=2, address=None, cpus=0.5, gpus=0.0) as session:
+        for name in ("first", "second"):
+            factory = FakeFactory(str(tmp_path / name), seconds=0.05)
+            with session.transport(factory) as transport:
+                assert_all_right(WorkerPool(transport, factory(), unit_timeout_s=60.0), 8)
+        assert processes("first") == processes("second")
+        assert len(processes("first")) == 2
+        # One that has died meanwhile is replaced.
+        gone = min(processes("first"))
+        os.kill(int(gone), signal.SIGKILL)
+        wait_for_end(int(gone))
+        factory = FakeFactory(str(tmp_path / "third"), seconds=0.05)
+        with session.transport(factory) as transport:
+            assert_all_right(WorkerPool(transport, factory(), unit_timeout_s=60.0), 8)
+        assert gone not in processes("third")
+    for process in processes("third"):
+        wait_for_end(int(process))
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_an_actor_killed_from_outside(tmp_path: Path) -> None:
     def kill(number: int) -> None:
         if number == 2:
