@@ -24,8 +24,8 @@ def workload_for(
 ) -> Workload:
     """The workload of one image of this model; sizes in pixels, by default the preset's or the native ones.
 
-    `has_guidance_rows` says whether the family's `guidance_setting` is above 1; by default it is for those guided by
-    `guidance_scale`, whose pipelines ask for it, and not for FLUX's `true_cfg_scale`. Text tokens are by default the
+    `has_guidance_rows` says whether there are two rows (`Family.has_guidance_rows`); by default what the preset's
+    guidance scale gives, without a preset what pipelines do by themselves. Text tokens are by default the
     preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for FLUX).
     """
     family, config = source.architecture()
@@ -42,7 +42,10 @@ def workload_for(
     if text_tokens < 1:
         raise ConfigError(f"the number of text tokens must be at least 1, not {text_tokens}")
     if has_guidance_rows is None:
-        has_guidance_rows = family.guidance_setting == "guidance_scale"
+        value = None
+        if preset is not None and family.guidance_setting == "guidance_scale":
+            value = preset.guidance_scale
+        has_guidance_rows = family.has_guidance_rows(config, value)
     return Workload(
         family=family.name,
         transformer=MappingProxyType(dict(config)),
@@ -84,8 +87,12 @@ def _vae_scale_factor(source: ModelSource) -> int:
         return _HUB_VAE_SCALE_FACTOR
     path = Path(source.location) / "vae" / "config.json"
     try:
-        channels = json.loads(path.read_text(encoding="utf-8"))["block_out_channels"]
-        blocks = len(channels)
+        config = json.loads(path.read_text(encoding="utf-8"))
+        # AutoencoderDC has an encoder and a decoder of different widths.
+        found = (
+            "encoder_block_out_channels" if "encoder_block_out_channels" in config else "block_out_channels"
+        )
+        blocks = len(config[found])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"cannot read the VAE's block_out_channels from {path}: {error}") from None
     if blocks < 1:

@@ -105,7 +105,10 @@ class AnyPipelineSampler:
 
     @property
     def has_guidance_rows(self) -> bool:
-        return bool(getattr(self.settings, self._model.family.guidance_setting) > 1.0)
+        family = self._model.family
+        return family.has_guidance_rows(
+            self.pipe.transformer.config, getattr(self.settings, family.guidance_setting)
+        )
 
     def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> AnyPipelineSampler:
         if levels is not None:
