@@ -14,9 +14,11 @@ import pytest
 import torch
 from contracts.toys import Contrast, metric
 from tiny_pipelines.sana import tiny_sana
+from tiny_pipelines.zimage import tiny_zimage
 
 import ecad
 from ecad.families import find_model
+from ecad.sampling.any_pipeline import call_parameters
 from ecad.sampling.generation import ModelChoice, Overrides
 from ecad.sampling.subject import Subject, prepare_subject
 from ecad.schedule import heuristic, load_schedule
@@ -51,10 +53,14 @@ class Complete:
         return np.asarray(pipe(generator=torch.Generator().manual_seed(0), **settings).images)
 
     def arguments(self, pipe: Any) -> Mapping[str, Any]:
-        return {"prompt": self.prompts[0], "use_resolution_binning": False}
+        call = {"prompt": self.prompts[0], "use_resolution_binning": False}
+        return {name: value for name, value in call.items() if name in call_parameters(pipe)}
 
 
-COMPLETE = (Complete("sana", tiny_sana, "sana-1600m", size=64, tokens=4),)
+COMPLETE = (
+    Complete("sana", tiny_sana, "sana-1600m", size=64, tokens=4),
+    Complete("zimage", tiny_zimage, "z-image-turbo", size=32, tokens=4, rows=1),
+)
 
 
 @pytest.fixture(scope="module", params=COMPLETE, ids=[each.family for each in COMPLETE])

@@ -22,6 +22,8 @@ from ecad.sampling.counting import counted_workload
 SIZES = {
     "SanaTransformer2DModel": (16, 5, 4),
     "SanaTransformer2DModel-sprint": (4, 5, 4),
+    "ZImageTransformer2DModel": (4, 5, 4),
+    "Lumina2Transformer2DModel": (4, 5, 4),
 }
 TINY = {each.label: each for each in tiny_transformers() if each.label in SIZES}
 
