@@ -158,6 +158,9 @@ class AppliedSchedule:
     def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._state.compiling.begin(set_aside())
         inputs = inputs_of(self._transformer, args, kwargs)
+        if inputs.only_fills_a_cache:
+            self._state.let_pass()
+            return
         if self._state.begin_forward(self._context.current, inputs):
             refuse_later_tools(self._transformer)
             self._follow_replaced_modules()
@@ -278,9 +281,7 @@ def apply(
             )
         clock = CountingClock(schedule.steps)
     else:
-        # Families whose pipelines know several passes a step have cache contexts, even where one does not use them.
-        numbers_passes = CacheContextWatch.fits(transformer)
-        clock = SchedulerClock(pipeline, None if follows_call else schedule.steps, numbers_passes)
+        clock = SchedulerClock(pipeline, None if follows_call else schedule.steps)
     blocks = _known_blocks(transformer, schedule, components) if fast_path else []
     by_block = {key for _, _, keys in blocks for key in keys}
     by_hooks = {key: module for key, module in components.items() if key not in by_block}
