@@ -69,15 +69,19 @@ class BlockList:
     `name` is the transformer's attribute (an `nn.ModuleList`). Where the blocks lie elsewhere, `path` says so: the
     dotted path of a block with `*` in the place of its number (HiDream: "double_stream_blocks.*.block"). `sums_up`: the
     gates are a table of the block plus an embedding that all share, see `ecad.schedule.summed`; its components are then
-    self-attention, cross-attention and feed-forward.
+    self-attention, cross-attention and feed-forward. `is_optional`: only those blocks at the path count that have the
+    first component, and there may be none (the second attention in Stable Diffusion 3.5's first blocks).
     """
 
     name: str
-    count_key: str  # key of the transformer's config that holds the number of blocks
+    count_key: (
+        str  # key of the transformer's config that holds the number of blocks, or a list of their numbers
+    )
     components: tuple[Component, ...]  # one that feeds another comes before it
     path: str = ""
     official: OfficialNames | None = None
     sums_up: bool = False
+    is_optional: bool = False
 
     def __post_init__(self) -> None:
         names = self.component_names
@@ -103,6 +107,13 @@ class BlockList:
     def present(self, blocks: int) -> list[list[bool]]:
         """[block][component]: whether the block has it."""
         return [[component.is_in(block, blocks) for component in self.components] for block in range(blocks)]
+
+    def count_in(self, transformer_config: Mapping[str, Any]) -> int:
+        """Number of blocks, from the transformer's config; KeyError, TypeError or ValueError for what is none."""
+        if self.is_optional and transformer_config.get(self.count_key) is None:
+            return 0
+        value = transformer_config[self.count_key]
+        return len(value) if isinstance(value, (list, tuple)) else int(value)
 
     def count_of(self, component: str, blocks: int) -> int:
         """How many of `blocks` blocks have the component."""
@@ -148,6 +159,7 @@ class Preset:
     search: Mapping[str, Any] = field(default_factory=frozen)
     aliases: tuple[str, ...] = ()
     note: str = ""
+    true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
 
 
 @dataclass(frozen=True)
@@ -211,11 +223,15 @@ class Formulas:
 class Sizes:
     """What the family's pipelines do where neither preset nor config says otherwise (defaults of diffusers)."""
 
-    text_tokens: int  # per prompt, padded
+    text_tokens: int  # per prompt, padded; where `pads_text` is False, of the prompt that costs are told for
     latents_per_token: int | None = (
         None  # latent pixels of an image token, each way; None: config's patch_size
     )
     sample_size: int | None = None  # native latent height and width; None: config's sample_size
+    further_text_tokens: int = 0  # that the transformer sees beside those of `max_sequence_length`
+    pads_text: bool = (
+        True  # to `max_sequence_length`; False: that is only the longest, a prompt has what it has
+    )
 
 
 @dataclass(frozen=True)
@@ -264,7 +280,7 @@ class Family:
         """Number of blocks of each list, from the transformer's config."""
         kind = " or ".join(self.transformer_classes)
         try:
-            return {bl.name: int(transformer_config[bl.count_key]) for bl in self.block_lists}
+            return {each.name: each.count_in(transformer_config) for each in self.block_lists}
         except KeyError as error:
             raise ModelError(f"the config of a {kind} must have the key {error.args[0]!r}") from error
         except (TypeError, ValueError) as error:

@@ -24,9 +24,10 @@ def workload_for(
 ) -> Workload:
     """The workload of one image of this model; sizes in pixels, by default the preset's or the native ones.
 
-    `has_guidance_rows` says whether there are two rows (`Family.has_guidance_rows`); by default what the preset's
-    guidance scale gives, without a preset what pipelines do by themselves. Text tokens are by default the
-    preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for FLUX).
+    `has_guidance_rows` says whether there are two rows (`Family.has_guidance_rows`); by default as the preset or the
+    model most like it recommends, without any as pipelines do by themselves. `text_tokens` is what prompts are padded
+    to, by default the preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for
+    FLUX). A family that pads none has those of its `Sizes` instead.
     """
     family, config = source.architecture()
     preset = source.preset
@@ -37,14 +38,15 @@ def workload_for(
         width = preset.width if preset else native_size(source)
     multiple = scale * (family.sizes.latents_per_token or whole_number(config, "patch_size"))
     check_multiple(source, height, width, multiple)
-    if text_tokens is None:
+    if not family.sizes.pads_text:
+        text_tokens = family.sizes.text_tokens
+    elif text_tokens is None:
         text_tokens = preset.max_sequence_length if preset else family.sizes.text_tokens
     if text_tokens < 1:
         raise ConfigError(f"the number of text tokens must be at least 1, not {text_tokens}")
     if has_guidance_rows is None:
-        value = None
-        if preset is not None and family.guidance_setting == "guidance_scale":
-            value = preset.guidance_scale
+        template = source.template
+        value = None if template is None else getattr(template, family.guidance_setting)
         has_guidance_rows = family.has_guidance_rows(config, value)
     return Workload(
         family=family.name,
@@ -54,7 +56,7 @@ def workload_for(
         latent_height=height // scale,
         latent_width=width // scale,
         image_tokens=(height // multiple) * (width // multiple),
-        text_tokens=text_tokens,
+        text_tokens=text_tokens + family.sizes.further_text_tokens,
         rows=2 if has_guidance_rows else 1,
     )
 
@@ -88,11 +90,12 @@ def _vae_scale_factor(source: ModelSource) -> int:
     path = Path(source.location) / "vae" / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        # Video autoencoders, of which Qwen-Image's is one, have a list of blocks that change the size.
+        if "temperal_downsample" in config:
+            return int(2 ** len(config["temperal_downsample"]))
         # AutoencoderDC has an encoder and a decoder of different widths.
-        found = (
-            "encoder_block_out_channels" if "encoder_block_out_channels" in config else "block_out_channels"
-        )
-        blocks = len(config[found])
+        is_uneven = "encoder_block_out_channels" in config
+        blocks = len(config["encoder_block_out_channels" if is_uneven else "block_out_channels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"cannot read the VAE's block_out_channels from {path}: {error}") from None
     if blocks < 1:

@@ -31,7 +31,7 @@ class Complete:
     """A family with a tiny pipeline, and what must come out of it.
 
     `template` is the preset whose settings a local copy takes. `tokens` are the image tokens of an image of `size`
-    pixels each way.
+    pixels each way, `text` the text tokens that costs are told for.
     """
 
     family: str
@@ -39,6 +39,7 @@ class Complete:
     template: str
     size: int
     tokens: int
+    text: int
     rows: int = 2
     prompts: tuple[str, ...] = ("a red bicycle", "two cats")
     heldout: str = "a harbour at night"
@@ -58,8 +59,8 @@ class Complete:
 
 
 COMPLETE = (
-    Complete("sana", tiny_sana, "sana-1600m", size=64, tokens=4),
-    Complete("zimage", tiny_zimage, "z-image-turbo", size=32, tokens=4, rows=1),
+    Complete("sana", tiny_sana, "sana-1600m", size=64, tokens=4, text=300),
+    Complete("zimage", tiny_zimage, "z-image-turbo", size=32, tokens=4, text=64, rows=1),
 )
 
 
@@ -137,5 +138,5 @@ def test_settings_and_work_are_those_of_the_pipeline(
     assert subject.settings.guidance_scale == source.template.guidance_scale
     workload: Any = subject.workload
     assert (workload.image_tokens, workload.rows) == (complete.tokens, complete.rows)
-    assert workload.text_tokens == subject.settings.max_sequence_length
+    assert workload.text_tokens == complete.text
     assert subject.sampler.has_guidance_rows == (complete.rows == 2)

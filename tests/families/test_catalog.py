@@ -36,7 +36,7 @@ def test_every_preset_is_complete(name: str) -> None:
         and source.family.name in ("pixart", "flux")
     ):
         pixart, flux = {"transformer_blocks": 28}, {"transformer_blocks": 19, "single_transformer_blocks": 38}
-        assert counts == (flux if source.family.name == "flux" else pixart)
+        assert counts == {"flux": flux, "pixart": pixart}.get(source.family.name, counts)
     assert source.preset is not None
     assert source.template is source.preset
     assert source.preset.height % source.preset.vae_scale_factor == 0

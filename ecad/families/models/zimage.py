@@ -118,8 +118,9 @@ ZIMAGE = Family(
         BlockList(_CONTEXT, "n_refiner_layers", _ALONE),  # sees no timestep: reusing it is exact
         BlockList(_JOINT, "n_layers", _COMPONENTS),
     ),
-    # ZImagePipeline cuts prompts at 512 tokens; its VAE decides the size (1024 pixels, 8 to a latent).
-    sizes=Sizes(text_tokens=512, latents_per_token=_PATCH, sample_size=128),
+    # ZImagePipeline cuts prompts at 512 tokens and pads none: 64 are a sentence or two in its chat template. Its VAE
+    # decides the size (1024 pixels, 8 to a latent).
+    sizes=Sizes(text_tokens=64, latents_per_token=_PATCH, sample_size=128, pads_text=False),
     guided_above=0.0,  # ZImagePipeline adds its scale times the difference to the prompt's prediction
     formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
