@@ -12,7 +12,7 @@ FEED_FORWARD_FACTOR = 4  # hidden width / width, the default of diffusers' FeedF
 # Two rows, as the ECAD paper counts: the guidance pair of one image, or two images.
 PAPER_ROWS = 2
 
-_SINUSOIDAL_CHANNELS = 256  # features of a timestep, a size or a guidance value, in diffusers' embedders
+SINUSOIDAL_CHANNELS = 256  # features of a timestep, a size or a guidance value, in diffusers' embedders
 _GATED_ACTIVATIONS = ("geglu", "swiglu")  # their input projection is twice as wide: values and gates
 
 
@@ -26,7 +26,7 @@ def attention_products(queries: int, keys: int, width: int, is_paper: bool = Fal
     return 0 if is_paper else 2 * queries * keys * width
 
 
-def embedder(width: int, channels: int = _SINUSOIDAL_CHANNELS) -> int:
+def embedder(width: int, channels: int = SINUSOIDAL_CHANNELS) -> int:
     """Two linear layers on one vector: `channels` -> width -> width (timestep, size, guidance, pooled text)."""
     return channels * width + width * width
 

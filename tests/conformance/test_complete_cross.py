@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from contracts.toys import Contrast, metric
+from tiny_pipelines.hunyuan_dit import tiny_hunyuan_dit
+from tiny_pipelines.lumina2 import tiny_lumina2
 from tiny_pipelines.sana import tiny_sana
 from tiny_pipelines.zimage import tiny_zimage
 
@@ -61,6 +63,8 @@ class Complete:
 COMPLETE = (
     Complete("sana", tiny_sana, "sana-1600m", size=64, tokens=4, text=300),
     Complete("zimage", tiny_zimage, "z-image-turbo", size=32, tokens=4, text=64, rows=1),
+    Complete("lumina2", tiny_lumina2, "lumina-image-2.0", size=32, tokens=4, text=256),
+    Complete("hunyuan-dit", tiny_hunyuan_dit, "hunyuan-dit-v1.2", size=32, tokens=4, text=333),
 )
 
 
