@@ -26,6 +26,7 @@ class Tick:
     starts_call: bool  # the first forward of a pipeline call
     starts_lane: bool  # this lane did not run in the step before: nothing that is stored may be reused
     steps: int  # of the scheduler in the current call
+    takes_over: bool = False  # another transformer of the pipeline did the call's steps before
 
 
 class StepClock(Protocol):
@@ -63,6 +64,14 @@ class SchedulerClock:
         self.others: tuple[SchedulerClock, ...] = ()
         self.reset()
 
+    @classmethod
+    def for_all(cls, pipeline: Any, steps: int | None, transformers: int) -> list[SchedulerClock]:
+        """One for each transformer of the pipeline."""
+        clocks = [cls(pipeline, steps) for _ in range(transformers)]
+        for clock in clocks:
+            clock.others = tuple(other for other in clocks if other is not clock)
+        return clocks
+
     def reset(self) -> None:
         self._timesteps: Any = None  # the tensor that marks the current call
         self._start_step = 0  # of the current call
@@ -85,8 +94,9 @@ class SchedulerClock:
             )
         starts_call = timesteps is not self._timesteps
         steps = len(timesteps)
-        is_under_way = any(other._timesteps is timesteps for other in self.others)
-        if starts_call and not is_under_way and not _is_at_its_start(scheduler):
+        takes_over = any(other._timesteps is timesteps for other in self.others)
+        takes_over = takes_over and starts_call and not _is_at_its_start(scheduler)
+        if starts_call and not takes_over and not _is_at_its_start(scheduler):
             raise ScheduleError(
                 f"the scheduler is at step {scheduler.step_index} of a call that it began before"
                 + ANOTHER_PIPELINE
@@ -119,12 +129,15 @@ class SchedulerClock:
                 f"the transformer ran twice in step {step} within one cache context, which would mix up the stored "
                 "outputs: give each pass a context of its own" + ANOTHER_PIPELINE
             )
+        if starts_call and not takes_over:
+            for other in self.others:
+                other.reset()
         self._timesteps = timesteps
         self._start_step = start_step
         self._passes = passes
         self._last_steps = {**last_steps, lane: step}
         starts_lane = last_step is None or step != last_step + 1
-        return Tick(step, lane, starts_call, starts_lane, steps)
+        return Tick(step, lane, starts_call, starts_lane, steps, takes_over)
 
     def _other_number(self, scheduler: Any, steps: int) -> str:
         """What to do about a call that does not have the schedule's number of steps."""

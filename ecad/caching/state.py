@@ -61,6 +61,7 @@ class CacheState:
         self._shared: dict[str, Any] = {}  # by the blocks of the forward that is running
         self._kept: dict[str, Any] = {}  # by the blocks, during a call
         self.compiling = Compiling()
+        self.others: tuple[CacheState, ...] = ()  # of transformers that take turns with this one
 
     def begin_forward(self, context: str | None = None, inputs: Inputs | None = None) -> bool:
         """Called before each forward of the transformer; returns whether a call begins with it.
@@ -78,6 +79,11 @@ class CacheState:
         self._thread = get_ident()
         if tick.starts_call:
             self.clear()
+            for other in self.others:
+                if tick.takes_over:
+                    other.forget_lanes_before(tick.step)
+                else:
+                    other.clear()
             if tick.steps != self.schedule.steps:
                 self.schedule = self._given.resample(tick.steps)
                 self._plans.clear()

@@ -140,7 +140,8 @@ class Preset:
     its own, `transformer_source` names it. `height` and `width` are pixels; `max_sequence_length` is the number
     of text tokens that every prompt is padded to. `transformer` holds the architecture's numbers (a subset of
     the transformer's `config.json`), so that costs can be computed without any weights. `search` holds settings of
-    a search (see `ecad.search.settings`), `aliases` are further names for `--model`.
+    a search (see `ecad.search.settings`), `aliases` are further names for `--model`. Of a video model `num_frames` is
+    the number of frames, and `vae_temporal_factor` how many of them (after the first) the VAE makes one latent frame.
     """
 
     name: str
@@ -154,6 +155,8 @@ class Preset:
     dtype: str
     max_sequence_length: int
     vae_scale_factor: int = 8
+    num_frames: int = 1
+    vae_temporal_factor: int = 1
     transformer_source: str | None = None
     transformer: Mapping[str, Any] = field(default_factory=frozen)
     search: Mapping[str, Any] = field(default_factory=frozen)
@@ -164,11 +167,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Workload:
-    """What one denoising step of one image processes.
+    """What one denoising step of one image or video processes.
 
     `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
-    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row. `transformer`
-    holds the numbers of its config. The steps are the schedule's.
+    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row, those of a video are
+    all frames'. `transformer` holds the numbers of its config. The steps are the schedule's.
     """
 
     family: str
@@ -180,6 +183,8 @@ class Workload:
     image_tokens: int
     text_tokens: int
     rows: int
+    num_frames: int = 1
+    latent_frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -232,6 +237,7 @@ class Sizes:
     pads_text: bool = (
         True  # to `max_sequence_length`; False: that is only the longest, a prompt has what it has
     )
+    num_frames: int = 1  # of a video
 
 
 @dataclass(frozen=True)
@@ -267,6 +273,10 @@ class Family:
         if is_scale and transformer_config.get("guidance_embeds"):  # distilled: the scale is an input
             return False
         return is_scale if value is None else value > self.guided_above
+
+    @property
+    def makes_videos(self) -> bool:
+        return self.sizes.num_frames > 1
 
     def block_list(self, name: str) -> BlockList:
         for block_list in self.block_lists:

@@ -68,7 +68,9 @@ def macs(workload: Workload, is_paper: bool) -> StepMacs:
     constant += 4 * width * (conditions + width)
     blocks = whole_number(config, "num_layers")
     constant += blocks * square  # norm1, a shift
-    constant += (blocks - blocks // 2 - 1) * image * 2 * square  # skip_linear, in the blocks after the middle one
+    constant += (
+        (blocks - blocks // 2 - 1) * image * 2 * square
+    )  # skip_linear, in the blocks after the middle one
     constant += 2 * square  # norm_out
     constant += image * width * patch * _out_channels(workload)  # proj_out
     return StepMacs(components, rows * constant)

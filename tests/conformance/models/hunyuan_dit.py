@@ -42,8 +42,6 @@ _CONFIG: dict[str, Any] = {
 }
 
 MODELS = (
-    TinyTransformer(
-        "HunyuanDiT2DModel", {**_CONFIG, "use_style_cond_and_image_meta_size": False}, _inputs
-    ),
+    TinyTransformer("HunyuanDiT2DModel", {**_CONFIG, "use_style_cond_and_image_meta_size": False}, _inputs),
     TinyTransformer("HunyuanDiT2DModel", {**_CONFIG, "num_layers": 4}, _inputs, name="style"),
 )
