@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from contracts.toys import Contrast, metric
+from tiny_pipelines.dit import tiny_dit
 from tiny_pipelines.hunyuan_dit import tiny_hunyuan_dit
 from tiny_pipelines.lumina2 import tiny_lumina2
 from tiny_pipelines.sana import tiny_sana
@@ -56,6 +57,8 @@ class Complete:
         return np.asarray(pipe(generator=torch.Generator().manual_seed(0), **settings).images)
 
     def arguments(self, pipe: Any) -> Mapping[str, Any]:
+        if "prompt" not in call_parameters(pipe):
+            return {"class_labels": pipe.get_label_ids([self.prompts[0]])}
         call = {"prompt": self.prompts[0], "use_resolution_binning": False}
         return {name: value for name, value in call.items() if name in call_parameters(pipe)}
 
@@ -65,6 +68,17 @@ COMPLETE = (
     Complete("zimage", tiny_zimage, "z-image-turbo", size=32, tokens=4, text=64, rows=1),
     Complete("lumina2", tiny_lumina2, "lumina-image-2.0", size=32, tokens=4, text=256),
     Complete("hunyuan-dit", tiny_hunyuan_dit, "hunyuan-dit-v1.2", size=32, tokens=4, text=333),
+    Complete(
+        "dit",
+        tiny_dit,
+        "dit-xl",
+        size=32,
+        tokens=4,
+        text=1,
+        prompts=("goldfish", "Tinca tinca"),
+        heldout="2",
+        has_size=False,
+    ),
 )
 
 

@@ -24,6 +24,7 @@ SIZES = {
     "SanaTransformer2DModel-sprint": (4, 5, 4),
     "ZImageTransformer2DModel": (4, 5, 4),
     "Lumina2Transformer2DModel": (4, 5, 4),
+    "DiTTransformer2DModel": (4, 1, 4),
     "HunyuanDiT2DModel": (4, 7, 4),
     "HunyuanDiT2DModel-style": (4, 7, 4),
 }
