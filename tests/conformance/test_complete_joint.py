@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_pipelines.joint import tiny_sd35_medium
+from contracts.toys import Contrast, metric
+from tiny_pipelines.joint import tiny_qwen_image, tiny_sd35_medium
 
 import ecad
 from ecad.families import PRESETS
-from ecad.families.family import ComponentNumbers
+from ecad.families.family import ComponentNumbers, Workload
 from ecad.measuring.macs import component_macs, component_output_values, constant_macs, whole_output_values
 from ecad.sampling.base import Job
 from ecad.sampling.counting import counted_workload
@@ -38,7 +39,7 @@ class Case:
     pixels: int
 
 
-CASES = (Case("sd3.5-medium", tiny_sd35_medium, 16),)
+CASES = (Case("sd3.5-medium", tiny_sd35_medium, 16), Case("qwen-image", tiny_qwen_image, 16))
 
 
 @pytest.fixture(params=CASES, ids=[case.preset for case in CASES], scope="module")
@@ -82,9 +83,22 @@ def test_torch_counts_what_the_formulas_say(case: Case, folder: Path) -> None:
     subject = subject_of(folder, case.pixels)
     sampler, family = subject.sampler, subject.model.family
     assert family.formulas is not None
-    conditioning = sampler.encode([PROMPT], 1)
-    counted = counted_workload(subject.model.pipe, family, lambda: sampler.sample(conditioning, [Job(0, 0)]))
     workload = subject.workload
+    assert isinstance(workload, Workload)
+    assert sampler.has_guidance_rows == (workload.rows == 2)
+    # Where nothing is padded, the empty prompt is as long as the one that guides.
+    conditioning = sampler.encode([PROMPT if family.sizes.pads_text else ""], 1)
+    texts: list[int] = []
+
+    def note(_module: Any, _args: Any, arguments: dict[str, Any]) -> None:
+        texts.append(arguments["encoder_hidden_states"].shape[1])
+
+    handle = subject.model.pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
+    counted = counted_workload(subject.model.pipe, family, lambda: sampler.sample(conditioning, [Job(0, 0)]))
+    handle.remove()
+    if not family.sizes.pads_text:
+        assert workload.text_tokens == family.sizes.text_tokens
+        workload = replace(workload, text_tokens=texts[0])
     blocks = subject.source.block_counts()
 
     def per_block(numbers: ComponentNumbers) -> dict[tuple[str, str], list[int]]:
@@ -113,12 +127,13 @@ def test_it_is_calibrated_searched_and_applied(
     calibration, run, fast = tmp_path / "calibration.json", tmp_path / "run", tmp_path / "fast.yaml"
     command(monkeypatch, "calibrate", *size, "--prompts", tmp_path / "search.txt", "--out", calibration)
     assert load_calibration(calibration).shape == subject_of(folder, case.pixels).shape
-    command(
-        monkeypatch,
-        *("search", *size, "--generations", 2, "--population", 4, "--quality", "psnr", "--workers", "none"),
-        *("--prompts", tmp_path / "search.txt", "--heldout-prompts", tmp_path / "heldout.txt"),
-        *("--calibration", calibration, "--out", run),
-    )
+    with metric(Contrast()):
+        command(
+            monkeypatch,
+            *("search", *size, "--generations", 2, "--population", 4, "--quality", "contrast"),
+            *("--prompts", tmp_path / "search.txt", "--heldout-prompts", tmp_path / "heldout.txt"),
+            *("--calibration", calibration, "--workers", "none", "--out", run),
+        )
     assert "held-out" in capsys.readouterr().out
     command(monkeypatch, "export", run, "--speedup", 1.2, "-o", fast)
     schedule = load_schedule(fast)

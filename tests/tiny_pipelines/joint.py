@@ -5,6 +5,10 @@ They stand for one published pipeline each, as those of `tiny_models` do.
 
 from __future__ import annotations
 
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,3 +49,86 @@ def tiny_sd35_medium() -> Any:
         vae=_vae(scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
     )
+
+
+def tiny_qwen_image() -> Any:
+    """A `QwenImagePipeline`, whose autoencoder is one for videos."""
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImagePipeline,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=_TEXT_WIDTH,
+        axes_dims_rope=(8, 4, 4),
+    )
+    text_config = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": _TEXT_WIDTH,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+    }
+    vision_config = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": _TEXT_WIDTH,
+    }
+    text_encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config)
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    return _pipeline(
+        QwenImagePipeline,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+@cache
+def qwen_tokenizer() -> Any:
+    """A `Qwen2Tokenizer` without merges: one token per byte, and those that frame what somebody says."""
+    from transformers import Qwen2Tokenizer
+
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = {token: index for index, token in enumerate([*byte_letters(), *specials])}
+        Path(folder, "vocab.json").write_text(json.dumps(vocabulary))
+        Path(folder, "merges.txt").write_text("#version: 0.2\n")
+        Path(folder, "tokenizer_config.json").write_text(json.dumps({"model_max_length": 1024}))
+        tokenizer = Qwen2Tokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": specials[1:]})
+    return tokenizer
+
+
+def byte_letters() -> list[str]:
+    """The characters that stand for bytes in byte-level vocabularies: printable ones for themselves."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [*map(chr, printable), *(chr(256 + number) for number in range(256 - len(printable)))]
