@@ -132,3 +132,147 @@ def byte_letters() -> list[str]:
     """The characters that stand for bytes in byte-level vocabularies: printable ones for themselves."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [*map(chr, printable), *(chr(256 + number) for number in range(256 - len(printable)))]
+
+
+def tiny_chroma() -> Any:
+    """A `ChromaPipeline`."""
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    torch.manual_seed(0)
+    tokenizer = t5_tokenizer()
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=_TEXT_WIDTH,
+        axes_dims_rope=(4, 6, 6),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return _pipeline(
+        ChromaPipeline,
+        tokenizer=tokenizer,
+        text_encoder=_t5_encoder(len(tokenizer)),
+        transformer=transformer,
+        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def tiny_auraflow() -> Any:
+    """An `AuraFlowPipeline`."""
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel, FlowMatchEulerDiscreteScheduler
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(0)
+    tokenizer = t5_tokenizer()
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        num_mmdit_layers=1,
+        num_single_dit_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=_TEXT_WIDTH,
+        caption_projection_dim=16,
+        pos_embed_max_size=64,
+    )
+    text_encoder = UMT5EncoderModel(
+        UMT5Config(vocab_size=len(tokenizer), d_model=_TEXT_WIDTH, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    )
+    return _pipeline(
+        AuraFlowPipeline,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        transformer=transformer,
+        vae=_vae(scaling_factor=0.13025),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.73),
+    )
+
+
+def tiny_flux2() -> Any:
+    """A `Flux2Pipeline`, whose text is what three of the encoder's layers say, up to the thirtieth."""
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2Pipeline,
+        Flux2Transformer2DModel,
+    )
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    torch.manual_seed(0)
+    processor = pixtral_processor()
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 8,
+        axes_dims_rope=(4, 4, 4, 4),
+    )
+    text_config = {
+        "model_type": "mistral",
+        "vocab_size": len(processor.tokenizer),
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "max_position_embeddings": 512,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "num_hidden_layers": 30,
+        "sliding_window": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    vision_config = {
+        "model_type": "pixtral",
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_attention_heads": 1,
+        "num_hidden_layers": 1,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    text_encoder = Mistral3ForConditionalGeneration(
+        Mistral3Config(text_config=text_config, vision_config=vision_config, image_token_index=1)
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(4,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    return _pipeline(
+        Flux2Pipeline,
+        tokenizer=processor,
+        text_encoder=text_encoder,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+@cache
+def pixtral_processor() -> Any:
+    """A `PixtralProcessor` with one token per byte, and a template that only strings the texts together."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PixtralImageProcessor, PixtralProcessor, PreTrainedTokenizerFast
+
+    specials = ["<pad>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
+    vocabulary = {token: index for index, token in enumerate([*specials, *byte_letters()])}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PixtralProcessor(
+        image_processor=PixtralImageProcessor(),
+        tokenizer=PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token=specials[0], additional_special_tokens=specials[1:]
+        ),
+        chat_template="{% for m in messages %}{% for c in m['content'] %}{{ c['text'] }}\n{% endfor %}{% endfor %}",
+    )
