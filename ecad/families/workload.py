@@ -25,8 +25,8 @@ def workload_for(
     `has_guidance_rows` says whether there are two rows (`Family.has_guidance_rows`); by default as the preset or the
     model most like it recommends, without any as pipelines do by themselves. `text_tokens` is what prompts are padded
     to, by default the preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for
-    FLUX); a family that pads none has those of its `Sizes` instead. Frames of a video are the preset's or the
-    pipeline's default, too.
+    FLUX). A family that pads none has those of its `Sizes` instead. The frames of a video are those of the preset, too,
+    or the pipeline's default.
     """
     family, config = source.architecture()
     preset = source.preset
