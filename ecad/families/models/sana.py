@@ -136,7 +136,7 @@ def _preset(
 SANA = Family(
     name=_NAME,
     transformer_classes=("SanaTransformer2DModel",),
-    block_lists=(BlockList(_BLOCKS, "num_layers", _COMPONENTS),),
+    block_lists=(BlockList(_BLOCKS, "num_layers", _COMPONENTS, sums_up=True),),
     sizes=Sizes(text_tokens=300),  # of SanaPipeline
     formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
