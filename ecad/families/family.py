@@ -69,15 +69,19 @@ class BlockList:
     `name` is the transformer's attribute (an `nn.ModuleList`). Where the blocks lie elsewhere, `path` says so: the
     dotted path of a block with `*` in the place of its number (HiDream: "double_stream_blocks.*.block"). `sums_up`: the
     gates are a table of the block plus an embedding that all share, see `ecad.schedule.summed`; its components are then
-    self-attention, cross-attention and feed-forward.
+    self-attention, cross-attention and feed-forward. `is_optional`: only those blocks at the path count that have the
+    first component, and there may be none (the second attention in Stable Diffusion 3.5's first blocks).
     """
 
     name: str
-    count_key: str  # key of the transformer's config that holds the number of blocks
+    count_key: (
+        str  # key of the transformer's config that holds the number of blocks, or a list of their numbers
+    )
     components: tuple[Component, ...]  # one that feeds another comes before it
     path: str = ""
     official: OfficialNames | None = None
     sums_up: bool = False
+    is_optional: bool = False
 
     def __post_init__(self) -> None:
         names = self.component_names
@@ -103,6 +107,13 @@ class BlockList:
     def present(self, blocks: int) -> list[list[bool]]:
         """[block][component]: whether the block has it."""
         return [[component.is_in(block, blocks) for component in self.components] for block in range(blocks)]
+
+    def count_in(self, transformer_config: Mapping[str, Any]) -> int:
+        """Number of blocks, from the transformer's config; KeyError, TypeError or ValueError for what is none."""
+        if self.is_optional and transformer_config.get(self.count_key) is None:
+            return 0
+        value = transformer_config[self.count_key]
+        return len(value) if isinstance(value, (list, tuple)) else int(value)
 
     def count_of(self, component: str, blocks: int) -> int:
         """How many of `blocks` blocks have the component."""
@@ -151,6 +162,7 @@ class Preset:
     search: Mapping[str, Any] = field(default_factory=frozen)
     aliases: tuple[str, ...] = ()
     note: str = ""
+    true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
 
 
 @dataclass(frozen=True)
@@ -216,11 +228,15 @@ class Formulas:
 class Sizes:
     """What the family's pipelines do where neither preset nor config says otherwise (defaults of diffusers)."""
 
-    text_tokens: int  # per prompt, padded
+    text_tokens: int  # per prompt, padded; where `pads_text` is False, of the prompt that costs are told for
     latents_per_token: int | None = (
         None  # latent pixels of an image token, each way; None: config's patch_size
     )
     sample_size: int | None = None  # native latent height and width; None: config's sample_size
+    further_text_tokens: int = 0  # that the transformer sees beside those of `max_sequence_length`
+    pads_text: bool = (
+        True  # to `max_sequence_length`; False: that is only the longest, a prompt has what it has
+    )
     num_frames: int = 1  # of a video
 
 
@@ -228,9 +244,9 @@ class Sizes:
 class Family:
     """One family: how its transformers are recognised, what can be cached in them, and what that costs.
 
-    `guidance_setting` is the setting that, above 1, makes the transformer work on two rows per image and step:
-    "guidance_scale" (classifier-free guidance) or "true_cfg_scale" (where guidance_scale is an input of the model).
-    Without `formulas` the costs are counted by torch once a model is loaded.
+    `guidance_setting` is the setting that, above `guided_above`, makes the transformer work on two rows per image and
+    step: "guidance_scale" (classifier-free guidance) or "true_cfg_scale" (where guidance_scale is an input of the
+    model). Without `formulas` the costs are counted by torch once a model is loaded.
     """
 
     name: str
@@ -239,6 +255,7 @@ class Family:
     sizes: Sizes
     presets: tuple[Preset, ...] = ()
     guidance_setting: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    guided_above: float = 1.0
     formulas: Formulas | None = None
 
     @property
@@ -249,6 +266,13 @@ class Family:
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
+
+    def has_guidance_rows(self, transformer_config: Mapping[str, Any], value: float | None = None) -> bool:
+        """Whether a `guidance_setting` of this value gives two rows; None: of what its pipelines do by themselves."""
+        is_scale = self.guidance_setting == "guidance_scale"
+        if is_scale and transformer_config.get("guidance_embeds"):  # distilled: the scale is an input
+            return False
+        return is_scale if value is None else value > self.guided_above
 
     @property
     def makes_videos(self) -> bool:
@@ -266,7 +290,7 @@ class Family:
         """Number of blocks of each list, from the transformer's config."""
         kind = " or ".join(self.transformer_classes)
         try:
-            return {bl.name: int(transformer_config[bl.count_key]) for bl in self.block_lists}
+            return {each.name: each.count_in(transformer_config) for each in self.block_lists}
         except KeyError as error:
             raise ModelError(f"the config of a {kind} must have the key {error.args[0]!r}") from error
         except (TypeError, ValueError) as error:

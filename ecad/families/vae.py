@@ -39,16 +39,28 @@ def vae_scales(source: ModelSource) -> VaeScales:
 
 
 def scales_of(config: Mapping[str, Any]) -> VaeScales:
-    """By a VAE's config, as its class and the pipelines of diffusers do. KeyError, TypeError or ValueError for nonsense."""
+    """By a VAE's config, as its class and the pipelines of diffusers do. KeyError, TypeError, ValueError for others."""
     if "spatio_temporal_scaling" in config:  # LTX: which of its blocks halve height, width and time
         halvings = sum(map(bool, config["spatio_temporal_scaling"]))
         pixels, frames = config["patch_size"] * 2**halvings, config["patch_size_t"] * 2**halvings
+    elif "temperal_downsample" in config:  # Wan's and Qwen-Image's: which of their levels halve time, too
+        pixels, frames = (
+            2 ** len(config["temperal_downsample"]),
+            2 ** sum(map(bool, config["temperal_downsample"])),
+        )
+    elif "encoder_block_out_channels" in config:  # AutoencoderDC, whose decoder may be wider
+        pixels, frames = 2 ** (len(config["encoder_block_out_channels"]) - 1), 1
     else:
         blocks = len(config["block_out_channels"]) if "block_out_channels" in config else 0
         if "block_out_channels" in config and blocks < 1:
             raise ValueError("it must name at least one block")
         # Every block but the last halves height and width.
         pixels, frames = 2 ** (blocks - 1) if blocks else None, 1
+        if (
+            "temperal_downsample" in config
+        ):  # Wan's and Qwen-Image's: of blocks that halve both, which halve time, too
+            pixels = 2 ** len(config["temperal_downsample"])
+            frames = 2 ** sum(map(bool, config["temperal_downsample"]))
     pixels = next((config[key] for key in _PIXELS_KEYS if config.get(key) is not None), pixels)
     frames = next((config[key] for key in _FRAMES_KEYS if config.get(key) is not None), frames)
     if pixels is None:

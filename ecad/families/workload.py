@@ -22,10 +22,11 @@ def workload_for(
 ) -> Workload:
     """The workload of one image or video of this model; sizes in pixels, by default the preset's or the native ones.
 
-    `has_guidance_rows` says whether the family's `guidance_setting` is above 1; by default it is for those guided by
-    `guidance_scale`, whose pipelines ask for it, and not for FLUX's `true_cfg_scale`. Text tokens are by default the
-    preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for FLUX), and so are
-    the frames of a video.
+    `has_guidance_rows` says whether there are two rows (`Family.has_guidance_rows`); by default as the preset or the
+    model most like it recommends, without any as pipelines do by themselves. `text_tokens` is what prompts are padded
+    to, by default the preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for
+    FLUX). A family that pads none has those of its `Sizes` instead. The frames of a video are those of the preset, too,
+    or the pipeline's default.
     """
     family, config = source.architecture()
     preset = source.preset
@@ -43,18 +44,23 @@ def workload_for(
     latent_frames = (num_frames - 1) // temporal_scale + 1
     if (num_frames - 1) % temporal_scale:
         raise ConfigError(
-            f"the number of frames must be 1 more than a multiple of {temporal_scale} for {source.name}, not {num_frames}"
+            f"the number of frames must be 1 more than a multiple of {temporal_scale} for {source.name}, "
+            f"not {num_frames}"
         )
     # Pipelines fill up what the last token leaves empty (CogVideoX 1.5).
     depth = config.get("patch_size_t") if family.makes_videos else None
     frames_per_token = depth if isinstance(depth, int) and depth > 0 else 1
     token_frames = -(-latent_frames // frames_per_token)
-    if text_tokens is None:
+    if not family.sizes.pads_text:
+        text_tokens = family.sizes.text_tokens
+    elif text_tokens is None:
         text_tokens = preset.max_sequence_length if preset else family.sizes.text_tokens
     if text_tokens < 1:
         raise ConfigError(f"the number of text tokens must be at least 1, not {text_tokens}")
     if has_guidance_rows is None:
-        has_guidance_rows = family.guidance_setting == "guidance_scale"
+        template = source.template
+        value = None if template is None else getattr(template, family.guidance_setting)
+        has_guidance_rows = family.has_guidance_rows(config, value)
     return Workload(
         family=family.name,
         transformer=MappingProxyType(dict(config)),
@@ -63,7 +69,7 @@ def workload_for(
         latent_height=height // scale,
         latent_width=width // scale,
         image_tokens=token_frames * (height // multiple) * (width // multiple),
-        text_tokens=text_tokens,
+        text_tokens=text_tokens + family.sizes.further_text_tokens,
         rows=2 if has_guidance_rows else 1,
         num_frames=num_frames,
         latent_frames=token_frames * frames_per_token,
