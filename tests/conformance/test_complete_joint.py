@@ -7,8 +7,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,30 @@ def test_a_copy_gets_the_presets_settings(case: Case, folder: Path) -> None:
     assert settings.guidance_scale == preset.guidance_scale
     assert settings.true_cfg_scale == preset.true_cfg_scale
     assert settings.max_sequence_length == preset.max_sequence_length
+
+
+def test_guidance_reaches_the_call_by_its_own_name(
+    case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = subject_of(folder, case.pixels).sampler
+    preset = PRESETS[case.preset]
+    found: dict[str, Any] = {}
+
+    def call(self: Any, **arguments: Any) -> Any:
+        found.update(arguments)
+        return SimpleNamespace(images=np.zeros((2, 4, 4, 3)))
+
+    pipeline_class = type(sampler.pipe)
+    monkeypatch.setattr(pipeline_class, "__call__", wraps(pipeline_class.__call__)(call))
+    sampler.sample(sampler.encode([PROMPT, "two cats"], 2), [Job(0, 0), Job(1, 1)])
+    assert found["prompt"] == [PROMPT, "two cats"]
+    assert found["max_sequence_length"] == preset.max_sequence_length
+    guidance = {key: found.get(key) for key in ("guidance_scale", "true_cfg_scale", "negative_prompt")}
+    if case.preset == "qwen-image":
+        assert guidance == {"guidance_scale": None, "true_cfg_scale": 4.0, "negative_prompt": ["", ""]}
+    else:
+        expected = {"guidance_scale": preset.guidance_scale, "true_cfg_scale": None, "negative_prompt": None}
+        assert guidance == expected
 
 
 def test_images_of_a_batch_are_those_made_alone(case: Case, folder: Path) -> None:
