@@ -25,6 +25,10 @@ from ecad.resources import minis_dir
 
 BUNDLED: tuple[str, ...] = tuple(name for name, preset in PRESETS.items() if preset.source is None)
 
+# What files of older versions of diffusers call two classes, which it tells apart as here.
+_FORMER_CLASS = "Transformer2DModel"
+_CLASS_BY_NORM = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -107,6 +111,8 @@ def _from_folder(folder: Path) -> ModelSource:
     """A local diffusers pipeline; its family is recognised from the transformer's class."""
     config = read_transformer_config(folder)
     class_name = str(config.get("_class_name"))
+    if class_name == _FORMER_CLASS:
+        class_name = _CLASS_BY_NORM.get(str(config.get("norm_type")), class_name)
     try:
         family = family_of_transformer(class_name)
     except ModelError:

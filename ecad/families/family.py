@@ -164,10 +164,6 @@ class Preset:
     note: str = ""
     true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
 
-    def has_guidance_rows(self, guidance_setting: str) -> bool:
-        """Whether its settings have two rows per image, by the family's `guidance_setting`."""
-        return bool(getattr(self, guidance_setting) > 1.0)
-
 
 @dataclass(frozen=True)
 class Workload:
@@ -248,9 +244,9 @@ class Sizes:
 class Family:
     """One family: how its transformers are recognised, what can be cached in them, and what that costs.
 
-    `guidance_setting` is the setting that, above 1, makes the transformer work on two rows per image and step:
-    "guidance_scale" (classifier-free guidance) or "true_cfg_scale" (where guidance_scale is an input of the model).
-    Without `formulas` the costs are counted by torch once a model is loaded.
+    `guidance_setting` is the setting that, above `guided_above`, makes the transformer work on two rows per image and
+    step: "guidance_scale" (classifier-free guidance) or "true_cfg_scale" (where guidance_scale is an input of the
+    model). Without `formulas` the costs are counted by torch once a model is loaded.
     """
 
     name: str
@@ -259,6 +255,7 @@ class Family:
     sizes: Sizes
     presets: tuple[Preset, ...] = ()
     guidance_setting: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    guided_above: float = 1.0
     formulas: Formulas | None = None
 
     @property
@@ -269,6 +266,13 @@ class Family:
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
+
+    def has_guidance_rows(self, transformer_config: Mapping[str, Any], value: float | None = None) -> bool:
+        """Whether a `guidance_setting` of this value gives two rows; None: of what its pipelines do by themselves."""
+        is_scale = self.guidance_setting == "guidance_scale"
+        if is_scale and transformer_config.get("guidance_embeds"):  # distilled: the scale is an input
+            return False
+        return is_scale if value is None else value > self.guided_above
 
     @property
     def makes_videos(self) -> bool:

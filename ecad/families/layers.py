@@ -9,7 +9,10 @@ from ecad.errors import ModelError
 
 FEED_FORWARD_FACTOR = 4  # hidden width / width, the default of diffusers' FeedForward
 
-_SINUSOIDAL_CHANNELS = 256  # features of a timestep, a size or a guidance value, in diffusers' embedders
+# Two rows, as the ECAD paper counts: the guidance pair of one image, or two images.
+PAPER_ROWS = 2
+
+SINUSOIDAL_CHANNELS = 256  # features of a timestep, a size or a guidance value, in diffusers' embedders
 _GATED_ACTIVATIONS = ("geglu", "swiglu")  # their input projection is twice as wide: values and gates
 
 
@@ -23,7 +26,7 @@ def attention_products(queries: int, keys: int, width: int, is_paper: bool = Fal
     return 0 if is_paper else 2 * queries * keys * width
 
 
-def embedder(width: int, channels: int = _SINUSOIDAL_CHANNELS) -> int:
+def embedder(width: int, channels: int = SINUSOIDAL_CHANNELS) -> int:
     """Two linear layers on one vector: `channels` -> width -> width (timestep, size, guidance, pooled text)."""
     return channels * width + width * width
 
@@ -34,6 +37,14 @@ def whole_number(config: Mapping[str, Any], key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"the transformer's config must have a positive whole number {key!r}, not {value!r}")
     return value
+
+
+def number(config: Mapping[str, Any], key: str) -> float:
+    """A positive number of the transformer's config."""
+    value = config.get(key)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+        raise ModelError(f"the transformer's config must have a positive number {key!r}, not {value!r}")
+    return float(value)
 
 
 def width_of(config: Mapping[str, Any]) -> int:

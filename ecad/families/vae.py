@@ -43,6 +43,13 @@ def scales_of(config: Mapping[str, Any]) -> VaeScales:
     if "spatio_temporal_scaling" in config:  # LTX: which of its blocks halve height, width and time
         halvings = sum(map(bool, config["spatio_temporal_scaling"]))
         pixels, frames = config["patch_size"] * 2**halvings, config["patch_size_t"] * 2**halvings
+    elif "temperal_downsample" in config:  # Wan's and Qwen-Image's: which of their levels halve time, too
+        pixels, frames = (
+            2 ** len(config["temperal_downsample"]),
+            2 ** sum(map(bool, config["temperal_downsample"])),
+        )
+    elif "encoder_block_out_channels" in config:  # AutoencoderDC, whose decoder may be wider
+        pixels, frames = 2 ** (len(config["encoder_block_out_channels"]) - 1), 1
     else:
         blocks = len(config["block_out_channels"]) if "block_out_channels" in config else 0
         if "block_out_channels" in config and blocks < 1:

@@ -22,11 +22,11 @@ def workload_for(
 ) -> Workload:
     """The workload of one image or video of this model; sizes in pixels, by default the preset's or the native ones.
 
-    `has_guidance_rows` says whether the family's `guidance_setting` is above 1; by default it is as the preset or the
-    model most like it recommends, without any for those guided by `guidance_scale`, whose pipelines ask for it.
-    `text_tokens` is what prompts are padded to, by default the preset's `max_sequence_length`, without a preset the
-    pipeline's default (120 for PixArt, 512 for FLUX). A family that pads none has those of its `Sizes`
-    instead. The frames of a video are those of the preset, too, or the pipeline's default.
+    `has_guidance_rows` says whether there are two rows (`Family.has_guidance_rows`); by default as the preset or the
+    model most like it recommends, without any as pipelines do by themselves. `text_tokens` is what prompts are padded
+    to, by default the preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for
+    FLUX). A family that pads none has those of its `Sizes` instead. The frames of a video are those of the preset, too,
+    or the pipeline's default.
     """
     family, config = source.architecture()
     preset = source.preset
@@ -58,12 +58,9 @@ def workload_for(
     if text_tokens < 1:
         raise ConfigError(f"the number of text tokens must be at least 1, not {text_tokens}")
     if has_guidance_rows is None:
-        recommended = source.template
-        has_guidance_rows = (
-            family.guidance_setting == "guidance_scale"
-            if recommended is None
-            else recommended.has_guidance_rows(family.guidance_setting)
-        )
+        template = source.template
+        value = None if template is None else getattr(template, family.guidance_setting)
+        has_guidance_rows = family.has_guidance_rows(config, value)
     return Workload(
         family=family.name,
         transformer=MappingProxyType(dict(config)),

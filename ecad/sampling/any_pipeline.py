@@ -14,12 +14,15 @@ import torch
 
 from ecad.arrays import Images
 from ecad.errors import ConfigError, EcadError, ModelError, first_line
+from ecad.families.workload import native_size
 from ecad.sampling.base import Job
+from ecad.sampling.class_labels import labels_of
 from ecad.sampling.generation import GenerationSettings
 from ecad.sampling.loading import LoadedModel
 from ecad.sampling.pipeline_sampler import generators_of
 
-_NEEDED = ("prompt", "generator", "output_type")
+_PROMPT, _CLASSES = "prompt", "class_labels"  # what a call is told: a text, or a class (DiT)
+_NEEDED = ("generator", "output_type")
 
 
 class PipelineCall:
@@ -32,7 +35,9 @@ class PipelineCall:
         self, name: str, pipe: Any, arguments: Mapping[str, Any], empty_texts: Sequence[str] = ()
     ) -> None:
         parameters = call_parameters(pipe)
-        missing = [each for each in (*_NEEDED, *arguments, *empty_texts) if each not in parameters]
+        self._subject = _CLASSES if _CLASSES in parameters and _PROMPT not in parameters else _PROMPT
+        needed = (self._subject, *_NEEDED, *arguments, *empty_texts)
+        missing = [each for each in needed if each not in parameters]
         if missing:
             raise ConfigError(
                 f"{name} is a {type(pipe).__name__}, whose call takes no {missing[0]!r}: "
@@ -43,6 +48,12 @@ class PipelineCall:
         self._arguments = dict(arguments)
         self._texts_per_image = tuple(empty_texts)
 
+    def told(self, prompts: Sequence[str]) -> dict[str, Any]:
+        """The argument that says what to draw. ConfigError for what is no class, where classes are asked for."""
+        if self._subject == _CLASSES:
+            return {_CLASSES: labels_of(self._name, self._pipe, prompts)}
+        return {_PROMPT: list(prompts)}
+
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], jobs: Sequence[Job]) -> tuple[Images, float]:
         """Images uint8 (n, height, width, 3), one seed each, and the seconds without text encoding."""
@@ -50,7 +61,7 @@ class PipelineCall:
             start = time.perf_counter()
             try:
                 floats = self._pipe(
-                    prompt=list(prompts),
+                    **self.told(prompts),
                     generator=generators_of(jobs),
                     output_type="np",
                     **self._arguments,
@@ -94,9 +105,10 @@ class AnyPipelineSampler:
         parameters = call_parameters(model.pipe)
         wanted: dict[str, Any] = {
             "num_inference_steps": settings.steps,
-            "height": settings.height,
-            "width": settings.width,
         }
+        takes_size = "height" in parameters or "width" in parameters
+        if takes_size:
+            wanted |= {"height": settings.height, "width": settings.width}
         optional: dict[str, Any] = {
             "max_sequence_length": settings.max_sequence_length,
             # Prompts and sizes as they are asked for, as in the samplers of our own.
@@ -116,10 +128,24 @@ class AnyPipelineSampler:
                 empty_texts = ("negative_prompt",)
         arguments = {**wanted, **{name: optional[name] for name in optional if name in parameters}}
         self._call = PipelineCall(model.source.name, model.pipe, arguments, empty_texts)
+        if not takes_size:
+            self._check_native_size()
 
     @property
     def has_guidance_rows(self) -> bool:
-        return bool(getattr(self.settings, self._model.family.guidance_setting) > 1.0)
+        family = self._model.family
+        return family.has_guidance_rows(
+            self.pipe.transformer.config, getattr(self.settings, family.guidance_setting)
+        )
+
+    def _check_native_size(self) -> None:
+        """For a pipeline whose call takes no size (DiT)."""
+        native = native_size(self._model.source)
+        if (self.settings.height, self.settings.width) != (native, native):
+            raise ConfigError(
+                f"a {type(self.pipe).__name__} makes no other images than {native} x {native} pixels: "
+                f"leave out height and width, which are {self.settings.height} and {self.settings.width}"
+            )
 
     def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> AnyPipelineSampler:
         if levels is not None:
@@ -130,6 +156,7 @@ class AnyPipelineSampler:
         return AnyPipelineSampler(self._model, replace(self.settings, steps=steps))
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Prompts:
+        self._call.told(prompts)  # what is wrong is said before the first image
         return Prompts(tuple(prompts))
 
     def sample(self, conditioning: Prompts, jobs: Sequence[Job]) -> Images:

@@ -34,7 +34,10 @@ class PipelineSampler(ABC):
 
     @property
     def has_guidance_rows(self) -> bool:
-        return bool(getattr(self.settings, self._model.family.guidance_setting) > 1.0)
+        family = self._model.family
+        return family.has_guidance_rows(
+            self.pipe.transformer.config, getattr(self.settings, family.guidance_setting)
+        )
 
     def with_steps(self: Self, steps: int, levels: tuple[int, ...] | None = None) -> Self:
         return type(self)(self._model, replace(self.settings, steps=steps, levels=levels))

@@ -97,3 +97,24 @@ def test_what_is_taken_is_refused(family: Family, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         register(family)
     assert before == (FAMILIES, PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "value", "expected"),
+    [
+        ("pixart", {}, 4.5, True),
+        ("pixart", {}, 1.0, False),
+        ("pixart", {}, None, True),  # what its pipelines do by themselves
+        ("flux", {"guidance_embeds": True}, 2.0, True),  # of true_cfg_scale
+        ("flux", {}, None, False),
+        ("zimage", {}, 0.5, True),  # its scale is of the difference to the prompt's own prediction
+        ("zimage", {}, 0.0, False),
+        ("sana", {"guidance_embeds": False}, 4.5, True),
+        ("sana", {"guidance_embeds": True}, 4.5, False),  # Sana-Sprint, whose scale is an input
+        ("sana", {"guidance_embeds": True}, None, False),
+    ],
+)
+def test_which_settings_have_guidance_rows(
+    family: str, config: dict[str, bool], value: float | None, expected: bool
+) -> None:
+    assert get_family(family).has_guidance_rows(config, value) is expected

@@ -35,9 +35,12 @@ def test_presets_recognise_themselves(name: str) -> None:
     config = {**preset.transformer, "dropout": 0.0, "_class_name": "x"}
     evidence = Evidence(preset.family, pipeline_class=preset.pipeline_class, transformer=config)
     found = [each.name for each in fitting_presets(evidence)]
-    expected = [name]
-    if preset.family == "flux":  # every resolution with the same weights
-        expected = [name.removesuffix("-1024"), f"{name.removesuffix('-1024')}-1024"]
+    # Several with the same architecture: FLUX at every resolution, Z-Image and its distilled Turbo.
+    expected = [
+        each.name
+        for each in PRESETS.values()
+        if (each.pipeline_class, each.transformer) == (preset.pipeline_class, preset.transformer)
+    ]
     assert found == expected
 
 

@@ -31,7 +31,11 @@ from ecad.search.run import search
 from ecad.search.settings import SearchSettings
 from ecad.storage import RunFolder
 
-DOWNLOADED = [name for name, preset in PRESETS.items() if preset.source is not None]
+DOWNLOADED = [
+    name
+    for name, preset in PRESETS.items()
+    if preset.source is not None and preset.family in ("pixart", "flux")
+]
 # FLUX at 256 and at 1024 is the same files.
 FILES = [name for name in DOWNLOADED if not name.startswith("flux") or not name.endswith("-1024")]
 
