@@ -7,18 +7,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conformance.tiny import StandIn, TinyTransformer, tiny_transformers
 from contracts.toys import Contrast, metric
 from tiny_pipelines.joint import tiny_auraflow, tiny_chroma, tiny_flux2, tiny_qwen_image, tiny_sd35_medium
 
 import ecad
-from ecad.families import PRESETS, get_family
+from ecad.families import PRESETS, family_of_transformer, get_family
 from ecad.families.family import ComponentNumbers, Workload
 from ecad.measuring.macs import component_macs, component_output_values, constant_macs, whole_output_values
 from ecad.sampling.base import Job
@@ -124,6 +126,30 @@ def test_a_copy_gets_the_presets_settings(case: Case, folder: Path) -> None:
     assert settings.max_sequence_length == preset.max_sequence_length
 
 
+def test_guidance_reaches_the_call_by_its_own_name(
+    case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = subject_of(folder, case.pixels).sampler
+    preset = PRESETS[case.preset]
+    found: dict[str, Any] = {}
+
+    def call(self: Any, **arguments: Any) -> Any:
+        found.update(arguments)
+        return SimpleNamespace(images=np.zeros((2, 4, 4, 3)))
+
+    pipeline_class = type(sampler.pipe)
+    monkeypatch.setattr(pipeline_class, "__call__", wraps(pipeline_class.__call__)(call))
+    sampler.sample(sampler.encode([PROMPT, "two cats"], 2), [Job(0, 0), Job(1, 1)])
+    assert found["prompt"] == [PROMPT, "two cats"]
+    assert found["max_sequence_length"] == preset.max_sequence_length
+    guidance = {key: found.get(key) for key in ("guidance_scale", "true_cfg_scale", "negative_prompt")}
+    if case.preset == "qwen-image":
+        assert guidance == {"guidance_scale": None, "true_cfg_scale": 4.0, "negative_prompt": ["", ""]}
+    else:
+        expected = {"guidance_scale": preset.guidance_scale, "true_cfg_scale": None, "negative_prompt": None}
+        assert guidance == expected
+
+
 def test_images_of_a_batch_are_those_made_alone(case: Case, folder: Path) -> None:
     """Each has its own prompt, its own seed and its own empty prompt to be guided away from."""
     sampler = subject_of(folder, case.pixels).sampler
@@ -168,6 +194,69 @@ def test_torch_counts_what_the_formulas_say(case: Case, folder: Path) -> None:
     assert per_block(counted.output_values) == per_block(component_output_values(workload))
     assert counted.constant_macs == constant_macs(workload)
     assert counted.whole_output_values == whole_output_values(workload)
+
+
+VARIANTS = [
+    tiny
+    for tiny in tiny_transformers()
+    if family_of_transformer(tiny.class_name).name in {PRESETS[case.preset].family for case in CASES}
+]
+
+
+@pytest.mark.parametrize("tiny", VARIANTS, ids=[tiny.label for tiny in VARIANTS])
+def test_formulas_know_the_variants(tiny: TinyTransformer) -> None:
+    """Without a second attention or a guidance embedding, and with pictures to edit; two rows, 4 x 4 latent pixels."""
+    transformer, family = tiny.build(), family_of_transformer(tiny.class_name)
+    pipe = StandIn(transformer)
+
+    def one_step() -> None:
+        pipe.begin()
+        with torch.no_grad():
+            transformer(**tiny.inputs(2, 1, 0), return_dict=False)
+        pipe.advance()
+
+    counted = counted_workload(pipe, family, one_step)
+    registers = 8 if family.name == "auraflow" else 0
+    pictures = 2 if tiny.name == "edit" else 1
+    workload = Workload(
+        family=family.name,
+        transformer=transformer.config,
+        height=32,
+        width=32,
+        latent_height=4,
+        latent_width=4,
+        image_tokens=4 * pictures,
+        text_tokens=5 + registers,
+        rows=2,
+    )
+    assert counted.constant_macs == constant_macs(workload)
+    assert counted.whole_output_values == whole_output_values(workload)
+    blocks = family.block_counts(transformer.config)
+    for part, macs in component_macs(workload).items():
+        by_block = family.block_list(part[0]).by_block
+        for ours, theirs in (
+            (macs, counted.component_macs[part]),
+            (component_output_values(workload)[part], counted.output_values[part]),
+        ):
+            assert by_block(part[1], ours, blocks[part[0]]) == by_block(part[1], theirs, blocks[part[0]])
+    # The paper's convention leaves out the products of queries, keys and values, and these alone.
+    assert all(
+        sum(by_part(component_macs(workload, "paper")[part])) < sum(by_part(macs))
+        for part, macs in component_macs(workload).items()
+        if part[1].startswith("attn") and blocks[part[0]]
+    )
+
+
+def by_part(numbers: int | tuple[int, ...]) -> tuple[int, ...]:
+    return numbers if isinstance(numbers, tuple) else (numbers,)
+
+
+def test_guidance_rows_of_flux2() -> None:
+    """Dev reads the scale, Klein has two passes for it."""
+    flux2 = get_family("flux2")
+    assert not flux2.has_guidance_rows({"guidance_embeds": True}, 4.0)
+    assert flux2.has_guidance_rows({"guidance_embeds": False}, 4.0)
+    assert not flux2.has_guidance_rows({"guidance_embeds": False}, 1.0)
 
 
 def test_it_is_calibrated_searched_and_applied(

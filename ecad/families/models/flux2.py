@@ -102,9 +102,9 @@ FLUX2 = Family(
         # Attention and MLP side by side, as a whole: their layers are fused.
         BlockList(_SINGLE, "num_single_layers", (Component("attn", "joint_attention"),)),
     ),
+    # Of dev, which embeds it, guidance_scale is an input; of Klein, which does not, it doubles the rows above 1.
     # Flux2Pipeline packs 2 x 2 latent pixels into a token itself: the transformer's patch_size is 1.
     sizes=Sizes(text_tokens=512, latents_per_token=2, sample_size=128),
-    guidance_setting="true_cfg_scale",  # which Flux2Pipeline does not have: guidance_scale is an input of the model
     formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
         Preset(

@@ -1,4 +1,4 @@
-"""FLUX.2, whose modulations all blocks share."""
+"""FLUX.2, whose modulations all blocks share: dev, and Klein without a guidance embedding."""
 
 from __future__ import annotations
 
@@ -20,19 +20,24 @@ def _inputs(rows: int, size: int, step: int) -> dict[str, Any]:
     }
 
 
+def _klein_inputs(rows: int, size: int, step: int) -> dict[str, Any]:
+    return {**_inputs(rows, size, step), "guidance": None}
+
+
+_CONFIG: dict[str, Any] = {
+    "patch_size": 1,
+    "in_channels": 4,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 12,
+    "axes_dims_rope": (4, 4, 4, 4),
+}
+
 MODELS = (
+    TinyTransformer("Flux2Transformer2DModel", _CONFIG, _inputs),
     TinyTransformer(
-        "Flux2Transformer2DModel",
-        {
-            "patch_size": 1,
-            "in_channels": 4,
-            "num_layers": 2,
-            "num_single_layers": 2,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 12,
-            "axes_dims_rope": (4, 4, 4, 4),
-        },
-        _inputs,
+        "Flux2Transformer2DModel", {**_CONFIG, "guidance_embeds": False}, _klein_inputs, name="klein"
     ),
 )
