@@ -43,7 +43,8 @@ def workload_for(
     latent_frames = (num_frames - 1) // temporal_scale + 1
     if (num_frames - 1) % temporal_scale:
         raise ConfigError(
-            f"the number of frames must be 1 more than a multiple of {temporal_scale} for {source.name}, not {num_frames}"
+            f"the number of frames must be 1 more than a multiple of {temporal_scale} for {source.name}, "
+            f"not {num_frames}"
         )
     # Pipelines fill up what the last token leaves empty (CogVideoX 1.5).
     depth = config.get("patch_size_t") if family.makes_videos else None

@@ -1,4 +1,7 @@
-"""Any text-to-image pipeline of diffusers through its own `__call__`: where no sampler fits, and for baselines."""
+"""Any pipeline of diffusers from text to images or videos, through its own `__call__`.
+
+For models that no other sampler fits, and for baselines.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from ecad.sampling.loading import LoadedModel
 from ecad.sampling.pipeline_sampler import generators_of
 
 _NEEDED = ("prompt", "generator", "output_type")
+_FRAMES = ("num_frames", "video_length")  # how pipelines call the number of a video's frames
 
 
 class PipelineCall:
@@ -31,7 +35,7 @@ class PipelineCall:
         if missing:
             raise ConfigError(
                 f"{name} is a {type(pipe).__name__}, whose call takes no {missing[0]!r}: "
-                "only text-to-image pipelines with that argument can be used"
+                "only pipelines from text to images or videos with that argument can be used"
             )
         self._name = name
         self._pipe = pipe
@@ -39,16 +43,17 @@ class PipelineCall:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], jobs: Sequence[Job]) -> tuple[Images, float]:
-        """Images uint8 (n, height, width, 3), one seed each, and the seconds without text encoding."""
+        """Images uint8 (n, height, width, 3), or videos (n, frames, height, width, 3), one seed each, and the seconds
+        without text encoding."""
         with _timed_text(self._pipe) as text:
             start = time.perf_counter()
             try:
-                floats = self._pipe(
+                output = self._pipe(
                     prompt=list(prompts),
                     generator=generators_of(jobs),
                     output_type="np",
                     **self._arguments,
-                ).images
+                )
             except (EcadError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # whatever somebody else's pipeline does not like
@@ -56,11 +61,12 @@ class PipelineCall:
                     f"{self._name} ({type(self._pipe).__name__}) failed: {first_line(error)}"
                 ) from error
             seconds = time.perf_counter() - start - sum(text)
-        array = np.asarray(floats)
-        if array.ndim != 4 or array.shape[0] != len(jobs) or array.shape[3] != 3:
+        is_video = frames_argument(self._pipe) is not None
+        array = np.asarray(output.frames if is_video else output.images)
+        if array.ndim != 4 + is_video or array.shape[0] != len(jobs) or array.shape[-1] != 3:
+            expected = "(videos, frames, height, width, 3)" if is_video else "(images, height, width, 3)"
             raise ModelError(
-                f"{self._name} made an array of shape {array.shape} for {len(jobs)} prompts: "
-                "expected (images, height, width, 3)"
+                f"{self._name} made an array of shape {array.shape} for {len(jobs)} prompts: expected {expected}"
             )
         images: Images = (np.nan_to_num(array).clip(0.0, 1.0) * 255).round().astype(np.uint8)
         return images, seconds
@@ -91,6 +97,9 @@ class AnyPipelineSampler:
             "height": settings.height,
             "width": settings.width,
         }
+        frames = frames_argument(model.pipe)
+        if frames is not None and settings.num_frames > 1:
+            wanted[frames] = settings.num_frames
         optional: dict[str, Any] = {
             "max_sequence_length": settings.max_sequence_length,
             # Prompts and sizes as they are asked for, as in the samplers of our own.
@@ -129,6 +138,11 @@ class AnyPipelineSampler:
 def call_parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of a pipeline's `__call__`, by name."""
     return inspect.signature(type(pipe).__call__).parameters
+
+
+def frames_argument(pipe: Any) -> str | None:
+    """The argument of its call that says how many frames a video has; None for a pipeline that makes images."""
+    return next((name for name in _FRAMES if name in call_parameters(pipe)), None)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ continued by running the same loop again; what is in the log is not evaluated tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,12 @@ def search(
     *,
     extend: bool = False,
     execution: ExecutionSettings | None = None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> RunFolder:
     """Run or continue a search in the folder `out`, up to its report on held-out prompts.
 
     A folder that holds a run with other settings is refused; `extend` allows more generations. `execution`
-    says where evaluations run; by default in this process.
+    says where evaluations run; by default in this process. `announce` gets lines for the user before the search starts.
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.devices import same_threads_afterwards
@@ -58,7 +59,7 @@ def search(
     resolved = settings.resolved()
     execution = execution or ExecutionSettings()
     with RunFolder(out) as folder, StatusFile(folder.path) as status, same_threads_afterwards():
-        run = prepare(folder, resolved, extend, execution)
+        run = prepare(folder, resolved, extend, execution, announce)
         images = run.evaluator.images_per_evaluation
 
         def observe(progress: Progress) -> None:

@@ -37,7 +37,9 @@ def macs(workload: Workload, is_paper: bool) -> StepMacs:
     """
     config = workload.transformer
     if config.get("image_dim") is not None or config.get("added_kv_proj_dim") is not None:
-        raise ModelError("the formulas of Wan are those of text to video: this transformer also takes an image")
+        raise ModelError(
+            "the formulas of Wan are those of text to video: this transformer also takes an image"
+        )
     video, text = workload.image_tokens, workload.text_tokens
     width = width_of(config)
     square = width * width
