@@ -8,7 +8,7 @@ import torch
 from tiny_models import _pipeline, _t5_encoder, t5_tokenizer
 
 STEPS = 4
-SIZE = {"height": 32, "width": 32, "num_frames": 5}
+SIZE = {"height": 16, "width": 32, "num_frames": 5}
 
 
 def build(*, two_transformers: bool = False) -> Any:
