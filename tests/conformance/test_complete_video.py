@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contracts.toys import Contrast, metric
 from PIL import Image
 
 import ecad
@@ -82,3 +83,64 @@ def test_a_family_is_calibrated_searched_applied_and_generated(
     )
     with Image.open(tmp_path / "pair.gif") as picture:
         assert getattr(picture, "n_frames", 1) == frames
+
+
+@pytest.fixture(scope="module")
+def ltx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny-ltx"
+    import_module("tiny_pipelines.ltx").build().save_pretrained(folder)
+    return folder
+
+
+def test_videos_are_evaluated(
+    ltx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A metric of images sees three frames, one against uncached all of them; samples show the three."""
+    (tmp_path / "prompts.txt").write_text("a red bicycle\na harbour at night\n")
+    seen = []
+
+    class Seeing(Contrast):
+        def __call__(self, prompts: Any, images: Any, references: Any = None) -> Any:
+            seen.append(images.shape)
+            return super().__call__(prompts, images)
+
+    with metric(Seeing()):
+        command(
+            monkeypatch,
+            *("evaluate", "fora:2", "steps:2", "--model", ltx, "--steps", 4, "--height", 32, "--width", 64),
+            *("--num-frames", 9, "--metrics", "contrast,rmse", "--prompts", tmp_path / "prompts.txt"),
+            *("--batch-size", 2, "--samples", 1, "--device", "cpu", "-o", tmp_path / "out"),
+        )
+    assert set(seen) == {(6, 32, 64, 3)}
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["frames"]["judged_by_prompt"] == [0, 4, 8]
+    assert "means over the frames 0, 4, 8 of each video" in capsys.readouterr().out
+    rows = {row["name"]: row for row in results["rows"]}
+    assert rows["fora:2"]["metrics"]["rmse"]["quality"] > 0
+    [sample] = (tmp_path / "out" / "samples").glob("00-uncached/*.png")
+    with Image.open(sample) as picture:
+        assert picture.size == (3 * 64, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--num-frames", 6), "the number of frames must be 1 more than a multiple of 4 for tiny-ltx, not 6"),
+        (("--out", "x.png"), "cannot write a video to x.png: the name must end in .gif or .mp4"),
+        (("--model", "pixart-mini", "--num-frames", 5), "which makes images: leave out the number of frames"),
+        (("--model", "pixart-mini", "--out", "x.gif"), "cannot write an image to x.gif"),
+    ],
+)
+def test_mistakes_are_one_line(
+    ltx: Path,
+    arguments: tuple[object, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = () if "--model" in arguments else ("--model", ltx)
+    rest = ("--prompt", "x", "--schedule", "fora:2", "--device", "cpu")
+    command(monkeypatch, "generate", *model, *arguments, *rest, exit_code=2)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
