@@ -32,7 +32,8 @@ class Component:
     does. None: the block itself reads the output, at every step. `missing_in` are the blocks that do not have it,
     counted from the end where negative (SD3's last block has no `ff_context`: -1). `calls` is how often a block calls
     it in one forward, at most (CogView4's `ff`: for the image and for the text): the calls go by their order, each has
-    an output of its own, and one decision is for all of them.
+    an output of its own, and one decision is for all of them. `is_optional`: blocks of some models have None in its
+    place (EasyAnimate's `txt_ff`), and what a schedule says of it there means nothing.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Component:
     feeds: str | None = None
     missing_in: tuple[int, ...] = ()
     calls: int = 1
+    is_optional: bool = False
 
     def __post_init__(self) -> None:
         if self.calls < 1:
