@@ -72,7 +72,7 @@ LAYERS: dict[str, Layer] = {
     "report": Layer(
         "tables, plots, pictures: returns, never prints",
         "schedule measuring.rows",
-        "numpy PIL rich matplotlib cv2",
+        "numpy PIL rich matplotlib",
     ),
     "search": Layer(
         "`ecad search`; `run` is the main path",

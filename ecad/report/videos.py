@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -39,8 +41,7 @@ def write_video(path: Path, frames: Sequence[Image.Image], frames_per_second: fl
         milliseconds = max(20, round(1000 / frames_per_second))  # shorter ones many viewers show slowly
         first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
         return
-    import cv2
-
+    cv2: Any = import_module("cv2")  # no requirement and no extra of ecad: used where it happens to be
     # The codec halves the colours' resolution: sides must be even.
     width, height = (side + side % 2 for side in frames[0].size)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, (width, height))

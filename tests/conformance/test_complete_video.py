@@ -17,7 +17,14 @@ from PIL import Image
 import ecad
 from ecad.schedule import heuristic, load_schedule
 
-FAMILIES = ("wan", "ltx", "cogvideox", "hunyuan_video")
+# File in tests/tiny_pipelines, and options of its pipeline.
+PIPELINES = {
+    "wan": {},
+    "wan-2.2": {"two_transformers": True},
+    "ltx": {},
+    "cogvideox": {},
+    "hunyuan_video": {},
+}
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: object, exit_code: int = 0) -> None:
@@ -29,16 +36,17 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: object, exit_code: int 
     assert ended.value.code == exit_code
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", PIPELINES)
 def test_a_family_is_calibrated_searched_applied_and_generated(
-    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    family = name.partition("-")[0]
     tiny = import_module(f"tiny_pipelines.{family}")
-    pipe, folder = tiny.build(), tmp_path / f"tiny-{family}"
+    pipe, folder = tiny.build(**PIPELINES[name]), tmp_path / f"tiny-{name}"
     pipe.save_pretrained(folder)
     (tmp_path / "search.txt").write_text("a red bicycle\n")
     (tmp_path / "heldout.txt").write_text("a harbour at night\n")
-    size = [part for name, value in tiny.SIZE.items() for part in ("--" + name.replace("_", "-"), str(value))]
+    size = [part for key, value in tiny.SIZE.items() for part in ("--" + key.replace("_", "-"), str(value))]
     common = ("--model", folder, "--steps", tiny.STEPS, *size, "--device", "cpu")
     prompts = ("--prompts", tmp_path / "search.txt")
     command(monkeypatch, "calibrate", *common, *prompts, "-o", tmp_path / "c.json")

@@ -69,7 +69,7 @@ def whole_output_values(workload: Workload) -> int:
 LTX = Family(
     name=_NAME,
     transformer_classes=("LTXVideoTransformer3DModel",),
-    block_lists=(BlockList(_BLOCKS, "num_layers", _COMPONENTS),),
+    block_lists=(BlockList(_BLOCKS, "num_layers", _COMPONENTS, sums_up=True),),
     # In its pipeline every latent pixel is a token, whatever the config's patch_size says of packing.
     sizes=Sizes(text_tokens=128, latents_per_token=1, sample_size=16, num_frames=161),
     formulas=Formulas(macs, output_values, whole_output_values),
