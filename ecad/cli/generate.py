@@ -40,8 +40,10 @@ def generate(
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
     source = find_model(model)  # an unknown name shows before a schedule is read
-    if source.family is not None:
-        out = _checked_out(out, source.family.makes_videos)
+    if source.family is not None and source.family.makes_videos:
+        out = _checked_out(out, True)
+    elif out is not None and out.suffix.lower() not in (".gif", ".mp4"):
+        out = _checked_out(out, False)
     loaded_schedule: Schedule | None = None
     if not is_heuristic(schedule):
         loaded_schedule = load_schedule(schedule)

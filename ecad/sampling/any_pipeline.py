@@ -68,6 +68,12 @@ class PipelineCall:
             raise ModelError(
                 f"{self._name} made an array of shape {array.shape} for {len(jobs)} prompts: expected {expected}"
             )
+        asked = next((self._arguments[name] for name in _FRAMES if name in self._arguments), None)
+        if is_video and asked not in (None, array.shape[1]):  # CogVideoX, of an even number of latent frames
+            raise ModelError(
+                f"{self._name} made {array.shape[1]} frames where {asked} were asked for: ask for another number of "
+                "frames"
+            )
         images: Images = (np.nan_to_num(array).clip(0.0, 1.0) * 255).round().astype(np.uint8)
         return images, seconds
 
@@ -143,6 +149,13 @@ def call_parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
 def frames_argument(pipe: Any) -> str | None:
     """The argument of its call that says how many frames a video has; None for a pipeline that makes images."""
     return next((name for name in _FRAMES if name in call_parameters(pipe)), None)
+
+
+def default_frames(pipe: Any) -> int:
+    """How many frames a video pipeline makes where nobody says; 1 where its call does not say either."""
+    name = frames_argument(pipe)
+    default = None if name is None else call_parameters(pipe)[name].default
+    return default if isinstance(default, int) else 1
 
 
 @contextmanager

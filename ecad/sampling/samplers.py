@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ecad.errors import ConfigError
-from ecad.sampling.any_pipeline import AnyPipelineSampler, frames_argument
+from ecad.sampling.any_pipeline import AnyPipelineSampler, default_frames, frames_argument
 from ecad.sampling.base import Sampler
 from ecad.sampling.flux import FluxSampler
 from ecad.sampling.generation import GenerationSettings
@@ -31,4 +32,6 @@ def make_sampler(model: LoadedModel, settings: GenerationSettings) -> Sampler:
         raise ConfigError(
             f"{model.source.name} is a {type(model.pipe).__name__}, which makes images: leave out the number of frames"
         )
+    if settings.num_frames == 1 and not model.family.makes_videos:  # or nobody has said so yet
+        settings = replace(settings, num_frames=default_frames(model.pipe))
     return _SAMPLERS.get(type(model.pipe).__name__, AnyPipelineSampler)(model, settings)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from tiny_models import _clip_encoder, _pipeline, clip_tokenizer
 
-STEPS = 4
 SIZE = {"height": 32, "width": 32, "num_frames": 5}
 _WIDTH = 16
 

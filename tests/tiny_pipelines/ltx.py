@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from tiny_models import _pipeline, _t5_encoder, t5_tokenizer
 
-STEPS = 4
 SIZE = {"height": 32, "width": 32, "num_frames": 5}
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from tiny_models import _pipeline, _t5_encoder, t5_tokenizer
 
-STEPS = 4
 SIZE = {"height": 16, "width": 32, "num_frames": 5}
 
 
@@ -32,7 +31,7 @@ def build(*, two_transformers: bool = False) -> Any:
         )
 
     extra: dict[str, Any] = (
-        {"transformer_2": transformer(), "boundary_ratio": 0.5} if two_transformers else {}
+        {"transformer_2": transformer(), "boundary_ratio": 0.8} if two_transformers else {}
     )
     return _pipeline(
         WanPipeline,
