@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -56,8 +56,13 @@ class Inputs:
 
 def inputs_of(transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
     """By the names that the class's forward gives its arguments."""
-    names = list(inspect.signature(type(transformer).forward).parameters)[1:] if args else []
+    names = _names_of(type(transformer).forward) if args else ()
     return Inputs({**dict(zip(names, args, strict=False)), **kwargs})
+
+
+@cache
+def _names_of(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(forward).parameters)[1:]
 
 
 def _layout(value: Any, is_inside: bool = False) -> Hashable:

@@ -68,8 +68,9 @@ class Passes:
             if number not in done and each.layout == layout
         }
         scores = {number: each.shared_with(inputs) for number, each in waiting.items()}
-        best = [number for number, score in scores.items() if score == max(scores.values())]
-        if len(best) == 1 and scores[best[0]] > 0:
+        highest = max(scores.values(), default=0)
+        best = [number for number, score in scores.items() if score == highest]
+        if len(best) == 1 and highest > 0:
             return best[0], False
         previous = self._step_before(step)
         in_turn = [number for number, each in waiting.items() if each.step == previous]

@@ -16,7 +16,7 @@ from ecad.errors import ModelError
 from ecad.families import Family
 from ecad.families.family import ComponentNumbers, CountedWorkload
 
-_DENOISERS = ("transformer", "unet", "prior", "decoder")
+_DENOISERS = ("transformer", "transformer_2", "unet", "prior", "decoder")
 
 
 class _FirstStepDone(BaseException):
