@@ -24,6 +24,7 @@ def calibrate(
     ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
+    num_frames: int | None = typer.Option(None, min=1, help="Frames of a video."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
@@ -50,7 +51,7 @@ def calibrate(
     texts = load_prompts(chosen, prompts_limit)
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map),
-        Overrides(steps, guidance_scale, true_cfg_scale, height, width),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),
     )
     subject.sampler.encode(texts.prompts, batch_size)
     subject.model.free_text_encoders()  # memory for the images

@@ -42,6 +42,10 @@ class SearchDisplay:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def update(self, progress: Progress) -> None:
         self._rate.update(progress, time.monotonic())
         if self._live is not None:

@@ -60,6 +60,7 @@ def evaluate(
     ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
+    num_frames: int | None = typer.Option(None, min=1, help="Frames of a video."),
     batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),

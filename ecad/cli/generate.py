@@ -1,4 +1,4 @@
-"""`ecad generate`: the same image with and without a schedule, side by side, with both times."""
+"""`ecad generate`: the same image or video with and without a schedule, side by side, with both times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ def generate(
     model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
     prompt: str = typer.Option(..., help="What to draw."),
     schedule: str = typer.Option(..., help="Schedule file, bundled name, or heuristic such as fora:3."),
-    out: Path = typer.Option(Path("out.png"), "--out", "-o", help="PNG file to write."),
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        "-o",
+        help="File to write: .png, of a video .gif or .mp4. [default: out.png or out.gif]",
+    ),
     seed: int = typer.Option(0, help="Seed of the initial noise."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
@@ -22,21 +27,25 @@ def generate(
     ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
+    num_frames: int | None = typer.Option(None, min=1, help="Frames of a video."),
+    fps: float = typer.Option(16.0, min=1.0, help="Frames per second in the file of a video."),
     repeats: int = typer.Option(3, min=1, help="Timed repeats; the median is printed."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
     embedding_cache: bool = typer.Option(True, help="Keep encoded prompts on disk."),
 ) -> None:
-    """Make one image uncached and one with a schedule, side by side, and print both times."""
+    """Make one image or video uncached and one with a schedule, side by side, and print both times."""
     from ecad.families import find_model
     from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
 
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise ConfigError(f"cannot write an image to {out}: the name must end in .png, .jpg or .webp")
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
-    find_model(model)  # an unknown name shows before a schedule is read
+    source = find_model(model)  # an unknown name shows before a schedule is read
+    if source.family is not None and source.family.makes_videos:
+        out = _checked_out(out, True)
+    elif out is not None and out.suffix.lower() not in (".gif", ".mp4"):
+        out = _checked_out(out, False)
     loaded_schedule: Schedule | None = None
     if not is_heuristic(schedule):
         loaded_schedule = load_schedule(schedule)
@@ -46,14 +55,16 @@ def generate(
     from ecad.caching import applied
     from ecad.measuring.timing import measure_interleaved
     from ecad.report.images import side_by_side
+    from ecad.report.videos import side_by_side_video, write_video
     from ecad.sampling.base import Job
     from ecad.sampling.generation import ModelChoice, Overrides
     from ecad.sampling.subject import prepare_subject
 
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map, embedding_cache),
-        Overrides(steps, guidance_scale, true_cfg_scale, height, width),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),
     )
+    out = _checked_out(out, subject.makes_videos)
     sampler, pipe = subject.sampler, subject.model.pipe
     chosen = heuristic(schedule, subject.shape) if loaded_schedule is None else loaded_schedule
     if chosen.steps != subject.settings.steps:
@@ -77,12 +88,26 @@ def generate(
     times = measure_interleaved({"uncached": uncached, "cached": cached}, repeats=repeats, warmup=1, images=1)
     plain_s, cached_s = times["uncached"].median_s, times["cached"].median_s
     title = chosen.name or schedule
-    picture = side_by_side(
-        [images["uncached"][0], images["cached"][0]],
-        [f"uncached, {plain_s:.3f} s", f"{title}, {cached_s:.3f} s"],
-    )
+    pair = [images["uncached"][0], images["cached"][0]]
+    labels = [f"uncached, {plain_s:.3f} s", f"{title}, {cached_s:.3f} s"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    if subject.makes_videos:
+        write_video(out, side_by_side_video(pair, labels), fps)
+    else:
+        side_by_side(pair, labels).save(out)
     print(f"uncached  {plain_s:.3f} s")
     print(f"schedule  {cached_s:.3f} s   {plain_s / cached_s:.2f}x faster   ({title})")
     print(out)
+
+
+def _checked_out(out: Path | None, is_video: bool) -> Path:
+    """The file to write. ConfigError for a name that does not go with what is made."""
+    if out is None:
+        return Path("out.gif" if is_video else "out.png")
+    if is_video:
+        from ecad.report.videos import check_video_file
+
+        check_video_file(out)
+    elif out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ConfigError(f"cannot write an image to {out}: the name must end in .png, .jpg or .webp")
+    return out

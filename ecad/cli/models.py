@@ -17,7 +17,8 @@ def models() -> None:
     for preset in list_models():
         table.add_row(
             preset.name,
-            f"{preset.height} x {preset.width}",
+            f"{preset.height} x {preset.width}"
+            + (f" x {preset.num_frames} frames" if preset.num_frames > 1 else ""),
             str(preset.steps),
             f"{preset.guidance_scale:g}",
             "bundled with ecad" if preset.source is None else preset.transformer_source or preset.source,

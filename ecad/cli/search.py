@@ -48,6 +48,7 @@ def search(
     ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
+    num_frames: int | None = typer.Option(None, help="Frames of a video."),
     batch_size: int | None = typer.Option(None, help="Images per batch."),
     dtype: str | None = typer.Option(None, help="auto, float32, float16 or bfloat16."),
     device: str | None = typer.Option(None, help="auto, cpu, cuda, cuda:N or mps."),
@@ -126,7 +127,12 @@ def search(
     try:
         with SearchDisplay(search_settings, folder) as display:
             run_search(
-                search_settings, folder, display.update, extend=resume is not None, execution=execution
+                search_settings,
+                folder,
+                display.update,
+                extend=resume is not None,
+                execution=execution,
+                announce=display.say,
             )
     except KeyboardInterrupt:
         print(

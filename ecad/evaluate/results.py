@@ -11,6 +11,7 @@ from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Quality, Row
 from ecad.report.results import MetricColumn, Results
 from ecad.scoring import Scorer, SetScorer, metric_of
+from ecad.scoring.videos import frames_note, sampled_frames
 
 Distances = Mapping[str, Mapping[str, float]]  # metric of a whole set -> row -> its distance to the reference
 
@@ -28,6 +29,7 @@ def results_of(prepared: PreparedEvaluation, outcomes: Sequence[Outcome], distan
 def _about(prepared: PreparedEvaluation, uncached: Outcome) -> dict[str, Any]:
     settings, generation = prepared.settings, prepared.subject.settings
     true_cfg = {} if generation.true_cfg_scale == 1.0 else {"true_cfg_scale": generation.true_cfg_scale}
+    frames = {"frames": frames_note(generation.num_frames)} if prepared.subject.makes_videos else {}
     return {
         "model": prepared.subject.source.name,
         "steps": generation.steps,
@@ -35,6 +37,7 @@ def _about(prepared: PreparedEvaluation, uncached: Outcome) -> dict[str, Any]:
         **true_cfg,
         "height": generation.height,
         "width": generation.width,
+        **frames,
         "prompts": {
             "name": prepared.prompts.name,
             "format": prepared.prompts.format,
@@ -98,6 +101,12 @@ def _row(
 def _notes(prepared: PreparedEvaluation) -> list[str]:
     """What a reader of the table has to know."""
     notes = []
+    if prepared.subject.makes_videos:
+        frames = ", ".join(map(str, sampled_frames(prepared.subject.settings.num_frames)))
+        notes.append(
+            f"metrics of single images are means over the frames {frames} of each video; those against uncached over "
+            "all frames"
+        )
     searched = [
         contender.name
         for contender in prepared.contenders

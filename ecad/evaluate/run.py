@@ -26,6 +26,7 @@ from ecad.report.results import Results
 from ecad.sampling.base import Job
 from ecad.scoring import SetScorer
 from ecad.scoring.references import load_reference
+from ecad.scoring.videos import strip
 from ecad.storage import ResultsFolder
 
 Observer = Callable[[str, int, int], None]  # phase, images done, images in all
@@ -82,7 +83,7 @@ def _measure(
             folder.write_features(_features_file(scorer, row, measurement.batch), scorer.features(images))
         for job, image in zip(batch, images, strict=True):
             if job in samples:
-                folder.write_bytes(_sample_file(row, job), png_bytes(image))
+                folder.write_bytes(_sample_file(row, job), png_bytes(strip(image)))
         folder.log.append(_to_record(measurement))
         measurements[measurement.key] = measurement
         done += measurement.images

@@ -36,6 +36,7 @@ class EvaluateSettings:
     true_cfg_scale: float | None = None
     height: int | None = None
     width: int | None = None
+    num_frames: int | None = None
     batch_size: int | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -60,6 +61,7 @@ class EvaluateSettings:
             ("batch size", self.batch_size, 1),
             ("steps", self.steps, 1),
             ("samples", self.samples, 0),
+            ("frames", self.num_frames, 1),
         ):
             if value is not None and value < low:
                 raise ConfigError(f"the number of {name} must be at least {low}, not {value}")
@@ -77,7 +79,9 @@ class EvaluateSettings:
 
     @property
     def overrides(self) -> Overrides:
-        return Overrides(self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width)
+        return Overrides(
+            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from ecad.sampling.subject import Subject, prepare_subject
 from ecad.schedule import Calibration, load_calibration
 from ecad.scoring import Scorer, SetScorer, make_scorer, make_set_scorer, metric_names
 from ecad.scoring.references import list_pictures
+from ecad.scoring.videos import VideoSetScorer, for_videos
 from ecad.storage import ResultsFolder
 
 _CALIBRATION_FILE = "calibration.json"
@@ -66,6 +67,9 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
         overrides = replace(overrides, steps=schedule_steps(wishes))
     subject = prepare_subject(settings.choice, overrides)
     generation = subject.settings
+    if subject.makes_videos:
+        scorers = tuple(map(for_videos, scorers))
+        set_scorers = tuple(map(VideoSetScorer, set_scorers))
     calibration = _calibration(folder, settings, subject, wishes, prompts)
     contenders = contenders_for(wishes, subject.shape, calibration)
     if any(contender.levels is not None for contender in contenders):
@@ -241,5 +245,7 @@ def _generation_identity(generation: GenerationSettings) -> dict[str, Any]:
     values = asdict(generation)
     if values["true_cfg_scale"] == 1.0:
         del values["true_cfg_scale"]
+    if values["num_frames"] == 1:
+        del values["num_frames"]
     del values["levels"]  # all of them; rows have their own
     return values

@@ -39,7 +39,10 @@ def vae_scales(source: ModelSource) -> VaeScales:
 
 
 def scales_of(config: Mapping[str, Any]) -> VaeScales:
-    """By a VAE's config, as its class and the pipelines of diffusers do. KeyError, TypeError, ValueError for others."""
+    """By a VAE's config, as its class and the pipelines of diffusers do.
+
+    KeyError, TypeError, ValueError or AttributeError for nonsense.
+    """
     if "spatio_temporal_scaling" in config:  # LTX: which of its blocks halve height, width and time
         halvings = sum(map(bool, config["spatio_temporal_scaling"]))
         pixels, frames = config["patch_size"] * 2**halvings, config["patch_size_t"] * 2**halvings

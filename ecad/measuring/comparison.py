@@ -57,6 +57,7 @@ class Comparison:
             for item in contenders
             if item.pipeline is None
         }
+        self._are_videos = False  # known after the warm-up
         self._samplers = {way: sampler.with_steps(*way) for way in ways}
 
     def all_keys(self) -> list[Key]:
@@ -144,7 +145,7 @@ class Comparison:
     def _warm_up(self) -> None:
         """One batch per distinct number of steps and per other pipeline."""
         for sampler in self._samplers.values():
-            sampler.sample(self._conditioning, self._batches[0])
+            self._are_videos = sampler.sample(self._conditioning, self._batches[0]).ndim == 5
         for contender in self.contenders:
             if contender.pipeline is not None:
                 images, _ = self._images(contender, self._batches[0])
@@ -152,10 +153,15 @@ class Comparison:
 
     def _check_size(self, contender: Contender, images: Images) -> None:
         """Another pipeline's images may have another size, which is known only once it has made some."""
+        if (images.ndim == 5) != self._are_videos:
+            own, other = ("videos", "images") if self._are_videos else ("images", "videos")
+            raise ConfigError(
+                f"{contender.name} makes {other}, the model makes {own}: they cannot be compared"
+            )
         try:
             for scorer in self._scorers:
                 if not scorer.needs_reference:
-                    scorer.check(self._prompts, *images.shape[1:3])
+                    scorer.check(self._prompts, *images.shape[-3:-1])
         except ConfigError as error:
             raise ConfigError(f"{contender.name}: {error}") from None
 

@@ -60,6 +60,8 @@ def signature_of(source: ModelSource) -> dict[str, Any]:
     signature: dict[str, Any] = {"name": source.name}
     if source.preset is not None:
         signature.update(height=source.preset.height, width=source.preset.width)
+        if source.preset.num_frames > 1:
+            signature.update(num_frames=source.preset.num_frames)
     return signature
 
 
@@ -123,8 +125,10 @@ def costs_of(
         return None, notes
     # The sizes are those of the model that the schedule was made for: another model keeps its own.
     is_same = made_for in (None, source.name)
-    height, width = (_pixels(schedule, key) if is_same else None for key in ("height", "width"))
-    workload = workload_for(source, height=height, width=width)
+    height, width, num_frames = (
+        _whole_number(schedule, key) if is_same else None for key in ("height", "width", "num_frames")
+    )
+    workload = workload_for(source, height=height, width=width, num_frames=num_frames)
     costs = (
         schedule_macs(schedule, workload),
         schedule_macs(schedule, workload, "paper"),
@@ -162,8 +166,9 @@ def _preset_of_official(schedule: Schedule) -> str | None:
     return next((preset.name for preset in fitting_presets(evidence)), None)
 
 
-def _pixels(schedule: Schedule, key: str) -> int | None:
+def _whole_number(schedule: Schedule, key: str) -> int | None:
     value = schedule.model.get(key)
     if value is not None and type(value) is not int:
-        raise ScheduleError(f"the schedule's model.{key} must be a whole number of pixels, not {value!r}")
+        what = "frames" if key == "num_frames" else "pixels"
+        raise ScheduleError(f"the schedule's model.{key} must be a whole number of {what}, not {value!r}")
     return value

@@ -1,4 +1,7 @@
-"""Any text-to-image pipeline of diffusers through its own `__call__`: where no sampler fits, and for baselines."""
+"""Any pipeline of diffusers from text to images or videos, through its own `__call__`.
+
+For models that no other sampler fits, and for baselines.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from ecad.sampling.pipeline_sampler import generators_of
 
 _PROMPT, _CLASSES = "prompt", "class_labels"  # what a call is told: a text, or a class (DiT)
 _NEEDED = ("generator", "output_type")
+_FRAMES = ("num_frames", "video_length")  # how pipelines call the number of a video's frames
 
 
 class PipelineCall:
@@ -41,7 +45,7 @@ class PipelineCall:
         if missing:
             raise ConfigError(
                 f"{name} is a {type(pipe).__name__}, whose call takes no {missing[0]!r}: "
-                "only text-to-image pipelines with that argument can be used"
+                "only pipelines from text to images or videos with that argument can be used"
             )
         self._name = name
         self._pipe = pipe
@@ -56,17 +60,18 @@ class PipelineCall:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], jobs: Sequence[Job]) -> tuple[Images, float]:
-        """Images uint8 (n, height, width, 3), one seed each, and the seconds without text encoding."""
+        """Images uint8 (n, height, width, 3), or videos (n, frames, height, width, 3), one seed each, and the seconds
+        without text encoding."""
         with _timed_text(self._pipe) as text:
             start = time.perf_counter()
             try:
-                floats = self._pipe(
+                output = self._pipe(
                     **self.told(prompts),
                     generator=generators_of(jobs),
                     output_type="np",
                     **self._arguments,
                     **dict.fromkeys(self._texts_per_image, [""] * len(prompts)),
-                ).images
+                )
             except (EcadError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # whatever somebody else's pipeline does not like
@@ -74,11 +79,18 @@ class PipelineCall:
                     f"{self._name} ({type(self._pipe).__name__}) failed: {first_line(error)}"
                 ) from error
             seconds = time.perf_counter() - start - sum(text)
-        array = np.asarray(floats)
-        if array.ndim != 4 or array.shape[0] != len(jobs) or array.shape[3] != 3:
+        is_video = frames_argument(self._pipe) is not None
+        array = np.asarray(output.frames if is_video else output.images)
+        if array.ndim != 4 + is_video or array.shape[0] != len(jobs) or array.shape[-1] != 3:
+            expected = "(videos, frames, height, width, 3)" if is_video else "(images, height, width, 3)"
             raise ModelError(
-                f"{self._name} made an array of shape {array.shape} for {len(jobs)} prompts: "
-                "expected (images, height, width, 3)"
+                f"{self._name} made an array of shape {array.shape} for {len(jobs)} prompts: expected {expected}"
+            )
+        asked = next((self._arguments[name] for name in _FRAMES if name in self._arguments), None)
+        if is_video and asked not in (None, array.shape[1]):  # CogVideoX, of an even number of latent frames
+            raise ModelError(
+                f"{self._name} made {array.shape[1]} frames where {asked} were asked for: ask for another number of "
+                "frames"
             )
         images: Images = (np.nan_to_num(array).clip(0.0, 1.0) * 255).round().astype(np.uint8)
         return images, seconds
@@ -109,6 +121,9 @@ class AnyPipelineSampler:
         takes_size = "height" in parameters or "width" in parameters
         if takes_size:
             wanted |= {"height": settings.height, "width": settings.width}
+        frames = frames_argument(model.pipe)
+        if frames is not None and settings.num_frames > 1:
+            wanted[frames] = settings.num_frames
         optional: dict[str, Any] = {
             "max_sequence_length": settings.max_sequence_length,
             # Prompts and sizes as they are asked for, as in the samplers of our own.
@@ -170,6 +185,18 @@ class AnyPipelineSampler:
 def call_parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of a pipeline's `__call__`, by name."""
     return inspect.signature(type(pipe).__call__).parameters
+
+
+def frames_argument(pipe: Any) -> str | None:
+    """The argument of its call that says how many frames a video has; None for a pipeline that makes images."""
+    return next((name for name in _FRAMES if name in call_parameters(pipe)), None)
+
+
+def default_frames(pipe: Any) -> int:
+    """How many frames a video pipeline makes where nobody says; 1 where its call does not say either."""
+    name = frames_argument(pipe)
+    default = None if name is None else call_parameters(pipe)[name].default
+    return default if isinstance(default, int) else 1
 
 
 @contextmanager

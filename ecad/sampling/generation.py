@@ -35,6 +35,7 @@ class Overrides:
     true_cfg_scale: float | None = None
     height: int | None = None  # pixels
     width: int | None = None
+    num_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class GenerationSettings:
     """How images are made: steps, guidance scale, size in pixels, text tokens that prompts are padded to.
 
     `true_cfg_scale` above 1 gives FLUX and its like a second forward a step, of the empty prompt. With `levels` (step
-    numbers, 0 first) only these steps' noise levels are used, as many steps as there are levels.
+    numbers, 0 first) only these steps' noise levels are used, as many steps as there are levels. `num_frames` is 1 for
+    images.
     """
 
     steps: int
@@ -52,6 +54,7 @@ class GenerationSettings:
     max_sequence_length: int
     true_cfg_scale: float = 1.0
     levels: tuple[int, ...] | None = None
+    num_frames: int = 1
 
     def with_overrides(self, overrides: Overrides) -> GenerationSettings:
         """These settings, but for what the user asks for."""
@@ -70,7 +73,10 @@ def settings_for(source: ModelSource, overrides: Overrides | None = None) -> Gen
         # Only for a side that nobody gives: not every model says for which size it was made.
         height, width = (side or native_size(source) for side in (given.height, given.width))
         tokens = family.sizes.text_tokens
-        base = GenerationSettings(DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, height, width, tokens)
+        frames = family.sizes.num_frames
+        base = GenerationSettings(
+            DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE, height, width, tokens, num_frames=frames
+        )
     else:
         height, width = template.height, template.width
         # A FLUX transformer is made for all sizes (it has no sample_size): then the template's holds.
@@ -84,5 +90,6 @@ def settings_for(source: ModelSource, overrides: Overrides | None = None) -> Gen
             width,
             template.max_sequence_length,
             template.true_cfg_scale,
+            num_frames=template.num_frames,
         )
     return base.with_overrides(overrides or Overrides())

@@ -62,6 +62,7 @@ def calibrate(subject: Subject, prompts: Sequence[str], batch_size: int) -> Cali
             "images": len(prompts),
             "height": settings.height,
             "width": settings.width,
+            **({} if settings.num_frames == 1 else {"num_frames": settings.num_frames}),
             "guidance_scale": settings.guidance_scale,
             "true_cfg_scale": settings.true_cfg_scale,
             "scheduler": type(model.pipe.scheduler).__name__,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ecad.errors import ConfigError
-from ecad.sampling.any_pipeline import AnyPipelineSampler
+from ecad.sampling.any_pipeline import AnyPipelineSampler, default_frames, frames_argument
 from ecad.sampling.base import Sampler
 from ecad.sampling.flux import FluxSampler
 from ecad.sampling.generation import GenerationSettings
@@ -27,4 +28,10 @@ def make_sampler(model: LoadedModel, settings: GenerationSettings) -> Sampler:
             f"true_cfg_scale is a setting of FLUX and its like: {model.source.name} is of family "
             f"{model.family.name!r}, whose guidance is {model.family.guidance_setting}"
         )
+    if settings.num_frames > 1 and frames_argument(model.pipe) is None:
+        raise ConfigError(
+            f"{model.source.name} is a {type(model.pipe).__name__}, which makes images: leave out the number of frames"
+        )
+    if settings.num_frames == 1 and not model.family.makes_videos:  # or nobody has said so yet
+        settings = replace(settings, num_frames=default_frames(model.pipe))
     return _SAMPLERS.get(type(model.pipe).__name__, AnyPipelineSampler)(model, settings)

@@ -9,6 +9,7 @@ from ecad.devices import choose_device
 from ecad.families import ModelSource, find_model
 from ecad.families.family import CountedWorkload, Workload
 from ecad.families.workload import workload_for
+from ecad.sampling.any_pipeline import frames_argument
 from ecad.sampling.base import Job, Sampler
 from ecad.sampling.counting import counted_workload
 from ecad.sampling.generation import GenerationSettings, ModelChoice, Overrides, settings_for
@@ -36,6 +37,10 @@ class Subject:
     def workload(self) -> Workload | CountedWorkload:
         """What one step of an image costs. Where torch must count it, the first use makes a step."""
         return _workload(self.model, self.sampler)
+
+    @property
+    def makes_videos(self) -> bool:
+        return frames_argument(self.model.pipe) is not None
 
     @property
     def shape(self) -> ScheduleShape:
@@ -77,4 +82,5 @@ def _workload(model: LoadedModel, sampler: Sampler) -> Workload | CountedWorkloa
         width=settings.width,
         has_guidance_rows=sampler.has_guidance_rows,
         text_tokens=settings.max_sequence_length,
+        num_frames=settings.num_frames,
     )

@@ -50,7 +50,8 @@ def latency_table(
     generation = subject.settings
     measured_on = {
         "shape": subject.shape.describe(),
-        "size": f"{generation.height} x {generation.width}",
+        "size": f"{generation.height} x {generation.width}"
+        + (f" x {generation.num_frames} frames" if generation.num_frames > 1 else ""),
         "guidance": subject.sampler.has_guidance_rows,
         "batch_size": settings.batch_size,
     }

@@ -20,6 +20,7 @@ from ecad.records import Candidate, Evaluation
 from ecad.report.search_report import SearchReport
 from ecad.sampling.generation import HELDOUT_FIRST_SEED
 from ecad.schedule import Schedule
+from ecad.scoring.videos import frames_note
 from ecad.search.contenders import contenders_of
 from ecad.search.rivals import comparisons, hypervolumes
 from ecad.search.rows import OnImages, RowExecutor, measured_rows
@@ -110,6 +111,7 @@ def heldout_report(
             "images": len(outcomes[0].scores),
             "first_seed": HELDOUT_FIRST_SEED,
             "interval": "95 % percentile bootstrap over prompts; differences are paired by prompt and seed",
+            **({"frames": frames_note(run.subject.settings.num_frames)} if run.subject.makes_videos else {}),
         },
         latency={
             "unit": "seconds per image: denoising and VAE decode, text encoding excluded",
@@ -142,6 +144,7 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
         "name": run.subject.source.name,
         "height": settings.height,
         "width": settings.width,
+        **({"num_frames": settings.num_frames} if settings.num_frames > 1 else {}),
         "guidance_scale": settings.guidance_scale,
         "scheduler": type(run.subject.model.pipe.scheduler).__name__,
     }

@@ -25,6 +25,7 @@ from ecad.sampling.generation import HELDOUT_FIRST_SEED
 from ecad.sampling.subject import Subject, prepare_subject
 from ecad.schedule import Schedule, ScheduleShape
 from ecad.scoring import Scorer, make_quality
+from ecad.scoring.videos import for_videos
 from ecad.search.settings import ResolvedSearchSettings
 from ecad.search.setup import PreparedRun
 
@@ -82,6 +83,8 @@ class RowFactory:
         use_threads(self.threads)
         scorer = make_quality(self.settings.quality, self.device)
         subject = prepare_subject(replace(self.settings.choice, device=self.device), self.settings.overrides)
+        if subject.makes_videos:
+            scorer = for_videos(scorer)
         comparison = _comparison(
             self.settings, subject, scorer, self.contenders, self.prompts, self.first_seed
         )

@@ -7,7 +7,7 @@ continued by running the same loop again; what is in the log is not evaluated tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -42,11 +42,12 @@ def search(
     *,
     extend: bool = False,
     execution: ExecutionSettings | None = None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> RunFolder:
     """Run or continue a search in the folder `out`, up to its report on held-out prompts.
 
     A folder that holds a run with other settings is refused; `extend` allows more generations. `execution`
-    says where evaluations run; by default in this process.
+    says where evaluations run; by default in this process. `announce` gets lines for the user before the search starts.
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.devices import same_threads_afterwards
@@ -64,7 +65,7 @@ def search(
         same_threads_afterwards(),
         ExitStack() as stack,
     ):
-        run = prepare(folder, resolved, extend, execution)
+        run = prepare(folder, resolved, extend, execution, announce)
         images = run.evaluator.images_per_evaluation
 
         def observe(progress: Progress) -> None:

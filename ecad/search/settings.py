@@ -51,6 +51,7 @@ class SearchSettings:
     true_cfg_scale: float | None = None
     height: int | None = None
     width: int | None = None
+    num_frames: int | None = None
     batch_size: int | None = None
     dtype: str = "auto"
     device: str = "auto"
@@ -81,6 +82,8 @@ class SearchSettings:
             recommended.update(true_cfg_scale=template.true_cfg_scale)
             if source.preset is not None or source.is_template_architecture:
                 recommended.update(height=template.height, width=template.width)
+            if template.num_frames > 1:
+                recommended.update(num_frames=template.num_frames)
         recommended.setdefault("steps", DEFAULT_STEPS)
         recommended.setdefault("guidance_scale", DEFAULT_GUIDANCE_SCALE)
         recommended.setdefault("true_cfg_scale", 1.0)
@@ -109,7 +112,9 @@ class SearchSettings:
 
     @property
     def overrides(self) -> Overrides:
-        return Overrides(self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width)
+        return Overrides(
+            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +153,8 @@ class ResolvedSearchSettings(SearchSettings):
             del values["true_cfg_scale"]
         if values["start_from"] is None:
             del values["start_from"]
+        if values["num_frames"] is None:
+            del values["num_frames"]
         return values
 
 
@@ -187,6 +194,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
     "steps": (2, 1000),
     "height": (1, 65_536),
     "width": (1, 65_536),
+    "num_frames": (1, 65_536),
     "batch_size": (1, 100_000),
     "crossover_points_fewest": (1, 1000),
     "crossover_points_most": (1, 1000),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-from ecad.devices import use_threads
+from ecad.devices import free_memory_bytes, use_threads
 from ecad.execution import ExecutionSettings
 from ecad.measuring.environment import environment
 from ecad.measuring.latency_table import TimeTable
+from ecad.measuring.stored_memory import stored_memory_note
 from ecad.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.sampling.recording import CALIBRATION_PROMPTS
 from ecad.sampling.subject import Subject, prepare_subject
 from ecad.schedule import Calibration, Schedule, ScheduleShape
 from ecad.scoring import Scorer, make_quality
+from ecad.scoring.videos import for_videos
 from ecad.search.calibration import CALIBRATION_FILE, known_calibration, measured_calibration
 from ecad.search.claim import check_folder
 from ecad.search.evaluator import ModelEvaluator
@@ -53,11 +56,12 @@ def prepare(
     settings: ResolvedSearchSettings,
     extend: bool,
     execution: ExecutionSettings | None = None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> PreparedRun:
     """Load the model and the prompts and claim the folder.
 
     Everything that can be wrong with the settings is found before the folder is changed. The run's number of
-    threads is set in torch.
+    threads is set in torch. `announce` is told, in a line, what stored outputs take of the device's memory.
     """
     execution = execution or ExecutionSettings()
     search_prompts, selection_prompts, heldout_prompts = _load_prompt_sets(settings)
@@ -68,12 +72,15 @@ def prepare(
         use_threads(content["numerics"]["threads"])
     scorer = make_quality(settings.quality, settings.device)
     subject = prepare_subject(settings.choice, settings.overrides)
+    if subject.makes_videos:
+        scorer = for_videos(scorer)
     generation = subject.settings
     for prompts in (search_prompts, selection_prompts, heldout_prompts):
         if prompts is not None:
             scorer.check(prompts.prompts, generation.height, generation.width)
     calibration = known_calibration(folder, settings, subject)
     start = start_schedules(folder, settings, subject.shape)
+    announce(_stored_memory(settings, subject))
     folder.write_config(content)
     keep_start(folder, start)
     folder.write_json("environment.json", environment_of(subject))
@@ -151,6 +158,8 @@ class EvaluatorFactory:
         scorer = make_quality(self.settings.quality, self.device)
         choice = replace(self.settings.choice, device=self.device)
         subject = prepare_subject(choice, self.settings.overrides)
+        if subject.makes_videos:
+            scorer = for_videos(scorer)
         evaluator = make_evaluator(self.settings, subject, scorer, self.prompts, self.first_seed)
         subject.model.free_text_encoders()
         return evaluator
@@ -159,6 +168,17 @@ class EvaluatorFactory:
 def environment_of(subject: Subject) -> dict[str, Any]:
     """Versions and hardware, for people who read the results."""
     return environment(subject.model.device, subject.model.pipe.transformer.dtype)
+
+
+def _stored_memory(settings: ResolvedSearchSettings, subject: Subject) -> str:
+    """ConfigError if they cannot fit."""
+    return stored_memory_note(
+        subject.workload,
+        subject.model.pipe.transformer.dtype.itemsize,
+        settings.batch_size,
+        subject.settings.steps,
+        free_memory_bytes(subject.model.device),
+    )
 
 
 def _rounds(selection_prompts: PromptSet | None) -> list[PromptSet]:

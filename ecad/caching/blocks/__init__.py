@@ -77,14 +77,14 @@ class KnownBlock:
 
 def known_block(block: nn.Module, components: tuple[str, ...]) -> KnownBlock | None:
     """The code for this block, if there is one; `components` are those that its family caches, in their order."""
-    from ecad.caching.blocks import flux, pixart, sana
+    from ecad.caching.blocks import flux, ltx, pixart, sana, wan
 
     kind = type(block)
     forward = vars(block).get("forward")
     # Hooks of diffusers leave the class's own method behind when they go.
     if forward is not None and getattr(forward, "__func__", None) is not kind.forward:
         return None  # offloading, or another tool, does something round the class's forward
-    for known in (*pixart.KNOWN, *flux.KNOWN, *sana.KNOWN):
+    for known in (*pixart.KNOWN, *flux.KNOWN, *sana.KNOWN, *wan.KNOWN, *ltx.KNOWN):
         if (
             (kind.__module__, kind.__qualname__) == (known.module, known.class_name)
             and components == known.components

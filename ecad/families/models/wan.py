@@ -121,7 +121,7 @@ def _preset(
 WAN = Family(
     name=_NAME,
     transformer_classes=("WanTransformer3DModel",),
-    block_lists=(BlockList(_BLOCKS, "num_layers", _COMPONENTS),),
+    block_lists=(BlockList(_BLOCKS, "num_layers", _COMPONENTS, sums_up=True),),
     sizes=Sizes(text_tokens=512, latents_per_token=2, sample_size=60, num_frames=81),
     formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
