@@ -218,6 +218,16 @@ class Family:
         return tuple(block_list.name for block_list in self.block_lists)
 
     @property
+    def level(self) -> Literal["complete", "known"]:
+        """Complete: its costs are known from the config alone, and models of it by name with their settings."""
+        return "complete" if self.formulas is not None and self.presets else "known"
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether stretches of reused blocks of one of its lists can be read as sums."""
+        return any(block_list.sums_up for block_list in self.block_lists)
+
+    @property
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
