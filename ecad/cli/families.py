@@ -44,4 +44,6 @@ def families(as_json: bool = typer.Option(False, "--json", help="Print JSON inst
         )
     console = Console()
     console.print(table)
-    console.print("complete: found by name, costs known before anything is loaded; known: any local pipeline.")
+    console.print(
+        "complete: found by name, costs known before anything is loaded; known: any local pipeline."
+    )
