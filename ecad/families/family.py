@@ -71,9 +71,7 @@ class BlockList:
     """
 
     name: str
-    count_key: (
-        str  # key of the transformer's config that holds the number of blocks, or a list of their numbers
-    )
+    count_key: str  # the number of blocks in the transformer's config, or a list of their numbers
     components: tuple[Component, ...]  # one that feeds another comes before it
     path: str = ""
     official: OfficialNames | None = None

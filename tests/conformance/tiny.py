@@ -32,7 +32,8 @@ class TinyTransformer:
     `inputs(rows, size, step)`: keyword arguments of one forward for so many rows, of a picture whose latents are `size`
     (1 or 2) times as large each way, at a step of `STEPS`: the same arguments give the same tensors, another step gives
     others and an earlier (larger) timestep comes first. `name` tells apart several of one class. `without_timestep` are
-    the block lists that see neither timestep nor latents, so that reusing their outputs changes nothing.
+    the block lists that see neither timestep nor latents, so that reusing their outputs changes nothing; `unread` are
+    components whose outputs nobody reads, as messages call them: what a last block does to the text.
     """
 
     class_name: str
@@ -40,6 +41,7 @@ class TinyTransformer:
     inputs: Callable[[int, int, int], dict[str, Any]]
     name: str = ""
     without_timestep: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -62,10 +64,11 @@ def redraw(model: torch.nn.Module) -> None:
     """Weights with which every component shows in the output: modules often begin as zero or nearly so."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
-        if parameter.ndim < 2 and "table" not in name:
+        is_gate = "table" in name or name.endswith("gate")
+        if parameter.ndim < 2 and not is_gate:
             continue
         fan_in = math.prod(parameter.shape[1:])
-        std = 0.3 if "table" in name else fan_in**-0.5
+        std = 0.3 if is_gate else fan_in**-0.5
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
