@@ -13,15 +13,26 @@ Key = tuple[str, int, int]  # block list, block, component
 
 
 def blocks_of(transformer: nn.Module, block_list: BlockList) -> list[nn.Module]:
-    """The blocks of a list, in order; ModelError if they are not where the family says."""
+    """The blocks of a list, in order; ModelError if they are not where the family says. Of an optional list those that
+    have its first component."""
     before, _, after = (block_list.path or f"{block_list.name}.*").partition("*")
     try:
         blocks = transformer.get_submodule(before.rstrip("."))
-        return [block.get_submodule(after.lstrip(".")) for block in blocks.children()]
+        found = [block.get_submodule(after.lstrip(".")) for block in blocks.children()]
     except AttributeError as error:
         raise ModelError(
             f"{type(transformer).__name__} has no blocks at {block_list.path or block_list.name!r}: {error}"
         ) from None
+    if not block_list.is_optional:
+        return found
+    return [block for block in found if _has(block, block_list.components[0].name)]
+
+
+def _has(block: nn.Module, name: str) -> bool:
+    try:
+        return isinstance(block.get_submodule(name), nn.Module)
+    except AttributeError:
+        return False
 
 
 def are_watched(blocks: Iterable[nn.Module]) -> bool:

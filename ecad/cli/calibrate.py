@@ -19,7 +19,9 @@ def calibrate(
     batch_size: int = typer.Option(8, min=1, help="Images per batch."),
     steps: int | None = typer.Option(None, min=1, help="Denoising steps. [default: the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
-    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
+    true_cfg_scale: float | None = typer.Option(
+        None, help="FLUX, Qwen-Image: above 1, a second forward a step."
+    ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),

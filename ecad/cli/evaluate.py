@@ -55,7 +55,9 @@ def evaluate(
         None, min=1, help="Steps of uncached and heuristics. [default: the schedules' or the model's]"
     ),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
-    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
+    true_cfg_scale: float | None = typer.Option(
+        None, help="FLUX, Qwen-Image: above 1, a second forward a step."
+    ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),

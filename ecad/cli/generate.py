@@ -17,7 +17,9 @@ def generate(
     seed: int = typer.Option(0, help="Seed of the initial noise."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
-    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
+    true_cfg_scale: float | None = typer.Option(
+        None, help="FLUX, Qwen-Image: above 1, a second forward a step."
+    ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     repeats: int = typer.Option(3, min=1, help="Timed repeats; the median is printed."),

@@ -43,7 +43,9 @@ def search(
     heldout_seeds_per_prompt: int | None = typer.Option(None, help="Images per held-out prompt."),
     steps: int | None = typer.Option(None, help="Denoising steps."),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
-    true_cfg_scale: float | None = typer.Option(None, help="FLUX: above 1, a second forward a step."),
+    true_cfg_scale: float | None = typer.Option(
+        None, help="FLUX, Qwen-Image: above 1, a second forward a step."
+    ),
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     batch_size: int | None = typer.Option(None, help="Images per batch."),

@@ -32,7 +32,8 @@ class Component:
     does. None: the block itself reads the output, at every step. `missing_in` are the blocks that do not have it,
     counted from the end where negative (SD3's last block has no `ff_context`: -1). `calls` is how often a block calls
     it in one forward, at most (CogView4's `ff`: for the image and for the text): the calls go by their order, each has
-    an output of its own, and one decision is for all of them.
+    an output of its own, and one decision is for all of them. Without `in_every_pass` a forward may do without it
+    (LTX-2's attention from audio to video, in a pass of guidance that keeps the two apart).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Component:
     feeds: str | None = None
     missing_in: tuple[int, ...] = ()
     calls: int = 1
+    in_every_pass: bool = True
 
     def __post_init__(self) -> None:
         if self.calls < 1:
@@ -67,15 +69,19 @@ class BlockList:
     `name` is the transformer's attribute (an `nn.ModuleList`). Where the blocks lie elsewhere, `path` says so: the
     dotted path of a block with `*` in the place of its number (HiDream: "double_stream_blocks.*.block"). `sums_up`: the
     gates are a table of the block plus an embedding that all share, see `ecad.schedule.summed`; its components are then
-    self-attention, cross-attention and feed-forward.
+    self-attention, cross-attention and feed-forward. `is_optional`: only those blocks at the path count that have the
+    first component, and there may be none (the second attention in Stable Diffusion 3.5's first blocks).
     """
 
     name: str
-    count_key: str  # the number of blocks in the transformer's config, or a list of their numbers
+    count_key: (
+        str  # key of the transformer's config that holds the number of blocks, or a list of their numbers
+    )
     components: tuple[Component, ...]  # one that feeds another comes before it
     path: str = ""
     official: OfficialNames | None = None
     sums_up: bool = False
+    is_optional: bool = False
 
     def __post_init__(self) -> None:
         names = self.component_names
@@ -104,6 +110,8 @@ class BlockList:
 
     def count_in(self, transformer_config: Mapping[str, Any]) -> int:
         """Number of blocks, from the transformer's config; KeyError, TypeError or ValueError for what is none."""
+        if self.is_optional and transformer_config.get(self.count_key) is None:
+            return 0
         value = transformer_config[self.count_key]
         return len(value) if isinstance(value, (list, tuple)) else int(value)
 
@@ -151,6 +159,11 @@ class Preset:
     search: Mapping[str, Any] = field(default_factory=frozen)
     aliases: tuple[str, ...] = ()
     note: str = ""
+    true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
+
+    def has_guidance_rows(self, guidance_setting: str) -> bool:
+        """Whether its settings have two rows per image, by the family's `guidance_setting`."""
+        return bool(getattr(self, guidance_setting) > 1.0)
 
 
 @dataclass(frozen=True)
@@ -214,11 +227,15 @@ class Formulas:
 class Sizes:
     """What the family's pipelines do where neither preset nor config says otherwise (defaults of diffusers)."""
 
-    text_tokens: int  # per prompt, padded
+    text_tokens: int  # per prompt, padded; where `pads_text` is False, of the prompt that costs are told for
     latents_per_token: int | None = (
         None  # latent pixels of an image token, each way; None: config's patch_size
     )
     sample_size: int | None = None  # native latent height and width; None: config's sample_size
+    further_text_tokens: int = 0  # that the transformer sees beside those of `max_sequence_length`
+    pads_text: bool = (
+        True  # to `max_sequence_length`; False: that is only the longest, a prompt has what it has
+    )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,11 @@ def feed_forward(tokens: int, width: int, activation: object = None) -> int:
     return tokens * width * FEED_FORWARD_FACTOR * width * (3 if activation in _GATED_ACTIVATIONS else 2)
 
 
+def attention_products(queries: int, keys: int, width: int, is_paper: bool = False) -> int:
+    """Scores QK^T and weighted sum AV: two products of (queries x keys x width), which the paper does not count."""
+    return 0 if is_paper else 2 * queries * keys * width
+
+
 def embedder(width: int, channels: int = _SINUSOIDAL_CHANNELS) -> int:
     """Two linear layers on one vector: `channels` -> width -> width (timestep, size, guidance, pooled text)."""
     return channels * width + width * width

@@ -24,9 +24,10 @@ def workload_for(
 ) -> Workload:
     """The workload of one image of this model; sizes in pixels, by default the preset's or the native ones.
 
-    `has_guidance_rows` says whether the family's `guidance_setting` is above 1; by default it is for those guided by
-    `guidance_scale`, whose pipelines ask for it, and not for FLUX's `true_cfg_scale`. Text tokens are by default the
-    preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for FLUX).
+    `has_guidance_rows` says whether the family's `guidance_setting` is above 1; by default it is as the preset or the
+    model most like it recommends, without any for those guided by `guidance_scale`, whose pipelines ask for it.
+    `text_tokens` is what prompts are padded to, by default the preset's `max_sequence_length`, without a preset the
+    pipeline's default (120 for PixArt, 512 for FLUX). A family that pads none has those of its `Sizes` instead.
     """
     family, config = source.architecture()
     preset = source.preset
@@ -37,12 +38,19 @@ def workload_for(
         width = preset.width if preset else native_size(source)
     multiple = scale * (family.sizes.latents_per_token or whole_number(config, "patch_size"))
     check_multiple(source, height, width, multiple)
-    if text_tokens is None:
+    if not family.sizes.pads_text:
+        text_tokens = family.sizes.text_tokens
+    elif text_tokens is None:
         text_tokens = preset.max_sequence_length if preset else family.sizes.text_tokens
     if text_tokens < 1:
         raise ConfigError(f"the number of text tokens must be at least 1, not {text_tokens}")
     if has_guidance_rows is None:
-        has_guidance_rows = family.guidance_setting == "guidance_scale"
+        recommended = source.template
+        has_guidance_rows = (
+            family.guidance_setting == "guidance_scale"
+            if recommended is None
+            else recommended.has_guidance_rows(family.guidance_setting)
+        )
     return Workload(
         family=family.name,
         transformer=MappingProxyType(dict(config)),
@@ -51,7 +59,7 @@ def workload_for(
         latent_height=height // scale,
         latent_width=width // scale,
         image_tokens=(height // multiple) * (width // multiple),
-        text_tokens=text_tokens,
+        text_tokens=text_tokens + family.sizes.further_text_tokens,
         rows=2 if has_guidance_rows else 1,
     )
 
@@ -84,8 +92,11 @@ def _vae_scale_factor(source: ModelSource) -> int:
         return _HUB_VAE_SCALE_FACTOR
     path = Path(source.location) / "vae" / "config.json"
     try:
-        channels = json.loads(path.read_text(encoding="utf-8"))["block_out_channels"]
-        blocks = len(channels)
+        config = json.loads(path.read_text(encoding="utf-8"))
+        # Video autoencoders, of which Qwen-Image's is one, have a list of blocks that change the size.
+        if "temperal_downsample" in config:
+            return int(2 ** len(config["temperal_downsample"]))
+        blocks = len(config["block_out_channels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"cannot read the VAE's block_out_channels from {path}: {error}") from None
     if blocks < 1:

@@ -133,6 +133,8 @@ def calibration_schedules(shape: ScheduleShape, rng: np.random.Generator) -> lis
     schedules = [Schedule.all_recompute(shape), step_mask(shape, [0], name="mask:0")]
     for block_list in shape.spec.block_lists:
         for index, component in enumerate(block_list.component_names):
+            if not shape.present[block_list.name][:, index].any():
+                continue
             arrays = shape.filled(False)
             arrays[block_list.name][:, :, index] = True
             schedules.append(Schedule(shape.family, arrays, name=f"{block_list.name}/{component}"))

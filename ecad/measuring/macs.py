@@ -5,7 +5,8 @@ included; one step of it equals half of what torch's FlopCounterMode reports. Ou
 computed (see `ecad.schedule.effective`), so they do not count. "paper" is the ECAD paper's (arXiv 2506.15682):
 linear layers and convolutions only, what nothing reads included; always two rows (the guidance pair of one image
 for PixArt, two images for FLUX); always 120 text tokens for PixArt (also its numbers for PixArt-Sigma, whose
-pipeline pads to 300) and 512 for FLUX. So "paper" depends on the architecture and the resolution only and compares
+pipeline pads to 300) and 512 for FLUX; of other families, which it knows not, with the rows and text tokens of the
+workload. So "paper" depends on the architecture and the resolution only and compares
 with published numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise
 work count in neither. Step 0 counts every component, as it always recomputes. A family without formulas has "true"
 MACs only, as torch counted them in one step (`CountedWorkload`).
@@ -106,7 +107,7 @@ def stored_bytes(
     largest = 0
     for block_list, index, numbers in _by_block(schedule, values):
         total += plan.keeps[block_list][:, :, index] @ np.array(numbers, dtype=np.int64)
-        largest = max(largest, *numbers)
+        largest = max([largest, *numbers])  # no numbers: an optional list
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.

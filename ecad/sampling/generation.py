@@ -41,8 +41,8 @@ class Overrides:
 class GenerationSettings:
     """How images are made: steps, guidance scale, size in pixels, text tokens that prompts are padded to.
 
-    `true_cfg_scale` above 1 gives FLUX a second forward a step, of the empty prompt. With `levels` (step numbers, 0
-    first) only these steps' noise levels are used, as many steps as there are levels.
+    `true_cfg_scale` above 1 gives FLUX and its like a second forward a step, of the empty prompt. With `levels` (step
+    numbers, 0 first) only these steps' noise levels are used, as many steps as there are levels.
     """
 
     steps: int
@@ -78,6 +78,11 @@ def settings_for(source: ModelSource, overrides: Overrides | None = None) -> Gen
         if source.preset is None and has_size and not source.is_template_architecture:
             height = width = native_size(source)
         base = GenerationSettings(
-            template.steps, template.guidance_scale, height, width, template.max_sequence_length
+            template.steps,
+            template.guidance_scale,
+            height,
+            width,
+            template.max_sequence_length,
+            template.true_cfg_scale,
         )
     return base.with_overrides(overrides or Overrides())

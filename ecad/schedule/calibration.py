@@ -68,8 +68,11 @@ class Calibration:
             shape = ScheduleShape(str(content["family"]), int(content["steps"]), dict(content["blocks"]))
             output = np.array(content["output"], dtype=np.float64)
             components = {
+                # Without any block of an optional list an array's last axes are lost in JSON.
                 name: np.array(content["components"][name], dtype=np.float64)
-                for name in shape.spec.block_list_names
+                if shape.blocks[name]
+                else np.zeros((shape.steps, *size))
+                for name, size in shape.array_shapes().items()
             }
             source = dict(content.get("source") or {})
         except (KeyError, TypeError, ValueError) as error:

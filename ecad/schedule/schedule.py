@@ -39,14 +39,17 @@ class Schedule:
 
     def __post_init__(self) -> None:
         spec = get_family(self.family)
-        if set(self.recompute) != set(spec.block_list_names):
+        missing = [each for each in spec.block_lists if each.is_optional and each.name not in self.recompute]
+        if {*self.recompute, *(each.name for each in missing)} != set(spec.block_list_names):
             raise ScheduleError(
                 f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
                 f"the schedule has {list(self.recompute)}"
             )
         arrays: dict[str, BoolArray] = {}
+        every = next((len(array) for array in self.recompute.values()), 0)
+        empty = {each.name: np.zeros((every, 0, len(each.components)), np.bool_) for each in missing}
         for block_list in spec.block_lists:
-            array = np.array(self.recompute[block_list.name], dtype=np.bool_)
+            array = np.array({**empty, **self.recompute}[block_list.name], dtype=np.bool_)
             if array.ndim != 3 or array.shape[2] != len(block_list.components):
                 raise ScheduleError(
                     f"{block_list.name}: expected an array (steps, blocks, {len(block_list.components)} "
@@ -185,6 +188,8 @@ class Schedule:
         """SHA-256 of the content (family, shape, bits) in hex; names and provenance do not count."""
         content = hashlib.sha256(self.family.encode())
         for name, array in self.recompute.items():
+            if not array.shape[1]:  # an optional list, without which the schedule is the same
+                continue
             content.update(f"|{name}:{array.shape}|".encode())
             content.update(np.packbits(array).tobytes())
         if self.reuses_output:

@@ -36,20 +36,25 @@ class ScheduleShape:
 
     family: str
     steps: int
-    blocks: Mapping[str, int]  # block list name -> number of blocks, in the family's order
+    blocks: Mapping[
+        str, int
+    ]  # block list name -> number of blocks, in the family's order; 0: an optional list
 
     def __post_init__(self) -> None:
         spec = self.spec
         object.__setattr__(self, "steps", checked_steps(self.steps))
-        if set(self.blocks) != set(spec.block_list_names):
+        optional = {each.name: 0 for each in spec.block_lists if each.is_optional}
+        blocks = {**optional, **self.blocks}
+        if set(blocks) != set(spec.block_list_names):
             raise ScheduleError(
                 f"family {self.family!r} has the block lists {list(spec.block_list_names)}, "
                 f"not {list(self.blocks)}"
             )
-        for name, count in self.blocks.items():
-            if not _is_whole(count) or not 1 <= count <= MAX_BLOCKS:
-                raise ScheduleError(f"block list {name!r} needs 1 to {MAX_BLOCKS} blocks, not {count}")
-        ordered = {name: int(self.blocks[name]) for name in spec.block_list_names}
+        for name, count in blocks.items():
+            fewest = 0 if name in optional else 1
+            if not _is_whole(count) or not fewest <= count <= MAX_BLOCKS:
+                raise ScheduleError(f"block list {name!r} needs {fewest} to {MAX_BLOCKS} blocks, not {count}")
+        ordered = {name: int(blocks[name]) for name in spec.block_list_names}
         object.__setattr__(self, "blocks", MappingProxyType(ordered))
 
     @property
@@ -62,6 +67,7 @@ class ScheduleShape:
         result = {}
         for block_list in self.spec.block_lists:
             array = np.array(block_list.present(self.blocks[block_list.name]), dtype=np.bool_)
+            array = array.reshape(-1, len(block_list.components))  # also without any block
             array.flags.writeable = False
             result[block_list.name] = array
         return result
@@ -78,7 +84,7 @@ class ScheduleShape:
         return {name: np.full(shape, value, dtype=np.bool_) for name, shape in self.array_shapes().items()}
 
     def describe(self) -> str:
-        lists = ", ".join(f"{count} {name}" for name, count in self.blocks.items())
+        lists = ", ".join(f"{count} {name}" for name, count in self.blocks.items() if count)
         return f"{self.family}, {self.steps} steps, {lists}"
 
     def __eq__(self, other: object) -> bool:

@@ -27,7 +27,7 @@ class SearchSettings:
     `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
     schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene, `granularity` the
     finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
-    `true_cfg_scale` above 1 adds a second forward a step to FLUX.
+    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like.
     """
 
     model: str
@@ -47,7 +47,7 @@ class SearchSettings:
     heldout_seeds_per_prompt: int = 1
     steps: int | None = None
     guidance_scale: float | None = None
-    true_cfg_scale: float = 1.0
+    true_cfg_scale: float | None = None
     height: int | None = None
     width: int | None = None
     batch_size: int | None = None
@@ -76,10 +76,12 @@ class SearchSettings:
             template = source.template
             recommended.update(template.search)
             recommended.update(steps=template.steps, guidance_scale=template.guidance_scale)
+            recommended.update(true_cfg_scale=template.true_cfg_scale)
             if source.preset is not None or source.is_template_architecture:
                 recommended.update(height=template.height, width=template.width)
         recommended.setdefault("steps", DEFAULT_STEPS)
         recommended.setdefault("guidance_scale", DEFAULT_GUIDANCE_SCALE)
+        recommended.setdefault("true_cfg_scale", 1.0)
         for name, value in recommended.items():
             if values[name] is None:
                 values[name] = value
@@ -121,6 +123,7 @@ class ResolvedSearchSettings(SearchSettings):
     heldout_limit: int = field()
     steps: int = field()
     guidance_scale: float = field()
+    true_cfg_scale: float = field()
     batch_size: int = field()
 
     def resolved(self) -> ResolvedSearchSettings:
@@ -136,9 +139,10 @@ class ResolvedSearchSettings(SearchSettings):
 
         One that was added after the first release is left out at its default: older run folders do not name it.
         """
+        template = find_model(self.model).template
         elsewhere = ("generations", "device", "device_map", "embedding_cache")
         values = {name: value for name, value in asdict(self).items() if name not in elsewhere}
-        if values["true_cfg_scale"] == 1.0:
+        if values["true_cfg_scale"] == 1.0 == (1.0 if template is None else template.true_cfg_scale):
             del values["true_cfg_scale"]
         return values
 

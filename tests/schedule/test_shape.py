@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 
 from ecad.errors import ScheduleError
-from ecad.families import BlockList, Component, Family, register, unregister
+from ecad.families import BlockList, Component, Family, get_family, register, unregister
 from ecad.families.family import CountedWorkload, Sizes
 from ecad.measuring.latency_table import LatencyTable, calibration_schedules
 from ecad.measuring.macs import schedule_macs, stored_bytes, uncached_macs
 from ecad.report.heatmap import schedule_panels, step_fractions
 from ecad.schedule import (
+    Calibration,
     Schedule,
     ScheduleShape,
     dump_schedule,
@@ -168,3 +170,54 @@ def test_what_is_no_number_of_steps_or_blocks(wrong: Any) -> None:
         ScheduleShape("pixart", 9, {"transformer_blocks": wrong})
     with pytest.raises(ScheduleError, match="1 to 1000 steps, not"):
         heuristic("fora:2", ScheduleShape("pixart", 9, {"transformer_blocks": 2})).resample(wrong)
+
+
+class TestOptionalLists:
+    """Stable Diffusion 3's second attention, which most of its models do not have."""
+
+    def test_none_is_no_blocks(self) -> None:
+        without = ScheduleShape("sd3", 3, {"transformer_blocks": 2})
+        assert dict(without.blocks) == {"transformer_blocks": 2, "dual_attention_blocks": 0}
+        assert without == ScheduleShape("sd3", 3, {"transformer_blocks": 2, "dual_attention_blocks": 0})
+        assert without.present["dual_attention_blocks"].shape == (0, 1)
+        assert without.describe() == "sd3, 3 steps, 2 transformer_blocks"
+        with pytest.raises(ScheduleError, match="'transformer_blocks' needs 1 to 1000 blocks, not 0"):
+            ScheduleShape("sd3", 3, {"transformer_blocks": 0})
+        # Genes: two steps of attn, ff, attn, ff and one ff_context, and of the whole output.
+        assert genome_length(without) == 2 * (3 + 2 + 1)
+        assert genome_length(ScheduleShape("sd3", 3, {**without.blocks, "dual_attention_blocks": 1})) == 14
+
+    def test_files_name_them_where_they_are(self) -> None:
+        for blocks in (0, 2):
+            shape = ScheduleShape("sd3", 3, {"transformer_blocks": 2, "dual_attention_blocks": blocks})
+            schedule = heuristic("fora:2", shape)
+            text = dump_schedule(schedule)
+            assert ("dual_attention_blocks" in text) == bool(blocks)
+            assert parse_schedule(text, "the test") == schedule
+            layout = gene_layout(shape)
+            assert len(layout.steps) == genome_length(shape)
+            assert from_genome(to_genome(schedule), shape) == schedule
+
+    def test_their_number_is_a_list_in_the_config(self) -> None:
+        family = get_family("sd3")
+        for value, count in ((None, 0), ((), 0), ([0, 1, 2], 3)):
+            config: dict[str, Any] = {"num_layers": 24, "dual_attention_layers": value}
+            assert family.block_counts(config)["dual_attention_blocks"] == count
+        assert family.block_counts({"num_layers": 24})["dual_attention_blocks"] == 0
+
+    def test_tables_and_pictures_do_without_them(self) -> None:
+        shape = ScheduleShape("sd3", 3, {"transformer_blocks": 2})
+        names = [schedule.name for schedule in calibration_schedules(shape, np.random.default_rng(0))]
+        assert not [name for name in names if name.startswith("dual_attention_blocks")]
+        schedule = heuristic("fora:2", shape)
+        assert len(schedule_panels(schedule).renderables) == 3
+        assert step_fractions(schedule) == [1.0, 0.0, 1.0]
+        calibration = Calibration(
+            shape,
+            {name: np.ones((3, *size)) for name, size in shape.array_shapes().items()},
+            np.ones((3, 3)),
+            {},
+        )
+        again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())), "the test")
+        assert again.components["dual_attention_blocks"].shape == (3, 3, 0, 1)
+        assert again.errors_of(schedule).shape == (3, 1 + 3 + 1)

@@ -26,14 +26,15 @@ SINGLE_STREAM = BlockList(
 )
 BOTH_STREAMS = (DOUBLE_STREAM, SINGLE_STREAM)
 
-# Their pipelines pack 2 x 2 latent pixels into a token, the transformer's patch_size is 1. Native are 1024 pixels.
-_PACKED = {"latents_per_token": 2, "sample_size": 128}
 
-BRIA = Family("bria", ("BriaTransformer2DModel",), BOTH_STREAMS, Sizes(128, **_PACKED))
-OVIS_IMAGE = Family("ovis-image", ("OvisImageTransformer2DModel",), BOTH_STREAMS, Sizes(256, **_PACKED))
-LONGCAT_IMAGE = Family(
-    "longcat-image", ("LongCatImageTransformer2DModel",), BOTH_STREAMS, Sizes(512, **_PACKED)
-)
+def _packed(text_tokens: int) -> Sizes:
+    """Of pipelines that pack 2 x 2 latent pixels into a token (the transformer's patch_size is 1), at 1024 pixels."""
+    return Sizes(text_tokens, latents_per_token=2, sample_size=128)
+
+
+BRIA = Family("bria", ("BriaTransformer2DModel",), BOTH_STREAMS, _packed(128))
+OVIS_IMAGE = Family("ovis-image", ("OvisImageTransformer2DModel",), BOTH_STREAMS, _packed(256))
+LONGCAT_IMAGE = Family("longcat-image", ("LongCatImageTransformer2DModel",), BOTH_STREAMS, _packed(512))
 BRIA_FIBO = Family("bria-fibo", ("BriaFiboTransformer2DModel",), BOTH_STREAMS, Sizes(3000, 1, 64))
 
 FLUX3 = Family(
@@ -59,7 +60,7 @@ FLUX3 = Family(
             (Component("attn", "joint_attention"), Component("ff", "feed_forward")),
         ),
     ),
-    Sizes(512, **_PACKED),
+    _packed(512),
 )
 
 PRX = Family(

@@ -136,10 +136,14 @@ def _schedule_from(root: Node) -> Schedule:
         raise model["family"].mistake(f"unknown model family {shown(family)}: ecad knows {known}")
     spec = FAMILIES[family]
     names = spec.block_list_names
-    blocks = model["blocks"].mapping("blocks", required=names, known=names)
-    lists = content["recompute"].mapping("recompute", required=names, known=(_OUTPUT, *names))
+    needed = tuple(each.name for each in spec.block_lists if not each.is_optional)
+    blocks = model["blocks"].mapping("blocks", required=needed, known=names)
+    needed = tuple(name for name in names if name in blocks)
+    lists = content["recompute"].mapping("recompute", required=needed, known=(_OUTPUT, *needed))
     arrays = {}
     for block_list in spec.block_lists:
+        if block_list.name not in blocks:
+            continue
         count = blocks[block_list.name].integer(f"blocks of {block_list.name}", 1, MAX_BLOCKS)
         arrays[block_list.name] = _array_from(lists[block_list.name], block_list, steps, count)
 
@@ -239,7 +243,8 @@ def dump_schedule(schedule: Schedule) -> str:
             raise ScheduleError(f"the schedule's model must not have the key {key!r}: the file has its own")
     information = dict(schedule.model)
     model: dict[str, Any] = {"name": information.pop("name")} if "name" in information else {}
-    model.update(family=schedule.family, blocks=dict(schedule.shape.blocks), **information)
+    blocks = {name: count for name, count in schedule.shape.blocks.items() if count}
+    model.update(family=schedule.family, blocks=blocks, **information)
     head: dict[str, Any] = {"ecad_schedule": FORMAT_VERSION, "name": schedule.name}
     head.update(model=model, steps=schedule.steps)
     if schedule.provenance:
@@ -253,6 +258,8 @@ def dump_schedule(schedule: Schedule) -> str:
         lines.append(f'  {_OUTPUT}: "{digits}"')
     for block_list in schedule.spec.block_lists:
         present = schedule.shape.present[block_list.name]
+        if not len(present):
+            continue
         lines.append(f"  {block_list.name}:")
         for index, component in enumerate(block_list.component_names):
             lines.append(f"    {component}:")

@@ -30,4 +30,9 @@ _CONFIG: dict[str, Any] = {
     "pos_embed_max_size": 16,
 }
 
-MODELS = (TinyTransformer("SD3Transformer2DModel", _CONFIG, _inputs),)
+_DUAL: dict[str, Any] = {**_CONFIG, "dual_attention_layers": (0, 1), "qk_norm": "rms_norm"}
+
+MODELS = (
+    TinyTransformer("SD3Transformer2DModel", _CONFIG, _inputs),
+    TinyTransformer("SD3Transformer2DModel", _DUAL, _inputs, name="dual"),
+)
