@@ -31,6 +31,7 @@ class LaneState:
     def __init__(self, plan: Plan, layout: Hashable, store: str | None) -> None:
         self.plan = plan
         self.layout = layout  # of the inputs that the stored outputs were made of
+        self.step = plan.first_step  # that it ran last
         self.store = new_store(store)
         self.blanks: dict[Slot, Any] = {}
         self.output: Any = None  # the transformer's own, as it was returned
@@ -55,13 +56,14 @@ class LaneState:
 
     def snapshot(self) -> LaneSnapshot:
         return LaneSnapshot(
-            self.plan.first_step, self.layout, dict(self.store), dict(self.blanks), self.output
+            self.plan.first_step, self.step, self.layout, dict(self.store), dict(self.blanks), self.output
         )
 
     @classmethod
     def of(cls, saved: LaneSnapshot, plan: Plan, store: str | None) -> LaneState:
         """What was saved, under this plan."""
         lane = cls(plan, saved.layout, store)
+        lane.step = saved.step
         lane.store.update(saved.store)
         lane.blanks.update(saved.blanks)
         lane.output = saved.output
@@ -73,6 +75,7 @@ class LaneSnapshot:
     """What one lane has stored."""
 
     first_step: int
+    step: int  # that it ran last
     layout: Hashable
     store: Mapping[Slot, Any]
     blanks: Mapping[Slot, Any]

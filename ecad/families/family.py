@@ -32,8 +32,9 @@ class Component:
     does. None: the block itself reads the output, at every step. `missing_in` are the blocks that do not have it,
     counted from the end where negative (SD3's last block has no `ff_context`: -1). `calls` is how often a block calls
     it in one forward, at most (CogView4's `ff`: for the image and for the text): the calls go by their order, each has
-    an output of its own, and one decision is for all of them. Without `in_every_pass` a forward may do without it
-    (LTX-2's attention from audio to video, in a pass of guidance that keeps the two apart).
+    an output of its own, and one decision is for all of them. `is_optional`: blocks of some models have None in its
+    place (EasyAnimate's `txt_ff`), and what a schedule says of it there means nothing. Without `in_every_pass` a
+    forward may do without it (LTX-2's attention from audio to video, in a pass of guidance that keeps the two apart).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Component:
     missing_in: tuple[int, ...] = ()
     calls: int = 1
     in_every_pass: bool = True
+    is_optional: bool = False
 
     def __post_init__(self) -> None:
         if self.calls < 1:
@@ -140,7 +142,8 @@ class Preset:
     its own, `transformer_source` names it. `height` and `width` are pixels; `max_sequence_length` is the number
     of text tokens that every prompt is padded to. `transformer` holds the architecture's numbers (a subset of
     the transformer's `config.json`), so that costs can be computed without any weights. `search` holds settings of
-    a search (see `ecad.search.settings`), `aliases` are further names for `--model`.
+    a search (see `ecad.search.settings`), `aliases` are further names for `--model`. Of a video model `num_frames` is
+    the number of frames, and `vae_temporal_factor` how many of them (after the first) the VAE makes one latent frame.
     """
 
     name: str
@@ -154,6 +157,8 @@ class Preset:
     dtype: str
     max_sequence_length: int
     vae_scale_factor: int = 8
+    num_frames: int = 1
+    vae_temporal_factor: int = 1
     transformer_source: str | None = None
     transformer: Mapping[str, Any] = field(default_factory=frozen)
     search: Mapping[str, Any] = field(default_factory=frozen)
@@ -168,11 +173,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Workload:
-    """What one denoising step of one image processes.
+    """What one denoising step of one image or video processes.
 
     `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
-    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row. `transformer`
-    holds the numbers of its config. The steps are the schedule's.
+    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row, those of a video are
+    all frames'. `transformer` holds the numbers of its config. The steps are the schedule's.
     """
 
     family: str
@@ -184,6 +189,8 @@ class Workload:
     image_tokens: int
     text_tokens: int
     rows: int
+    num_frames: int = 1
+    latent_frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,7 @@ class Sizes:
     pads_text: bool = (
         True  # to `max_sequence_length`; False: that is only the longest, a prompt has what it has
     )
+    num_frames: int = 1  # of a video
 
 
 @dataclass(frozen=True)
@@ -273,6 +281,10 @@ class Family:
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
+
+    @property
+    def makes_videos(self) -> bool:
+        return self.sizes.num_frames > 1
 
     def block_list(self, name: str) -> BlockList:
         for block_list in self.block_lists:

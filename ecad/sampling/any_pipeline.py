@@ -23,11 +23,16 @@ _NEEDED = ("prompt", "generator", "output_type")
 
 
 class PipelineCall:
-    """Calls a pipeline on prompts and seeds. `name` is what errors call it; `arguments` are passed as they are."""
+    """Calls a pipeline on prompts and seeds. `name` is what errors call it; `arguments` are passed as they are.
 
-    def __init__(self, name: str, pipe: Any, arguments: Mapping[str, Any]) -> None:
+    `empty_texts` are arguments that get an empty text for each image: not every pipeline takes one text for all.
+    """
+
+    def __init__(
+        self, name: str, pipe: Any, arguments: Mapping[str, Any], empty_texts: Sequence[str] = ()
+    ) -> None:
         parameters = call_parameters(pipe)
-        missing = [each for each in (*_NEEDED, *arguments) if each not in parameters]
+        missing = [each for each in (*_NEEDED, *arguments, *empty_texts) if each not in parameters]
         if missing:
             raise ConfigError(
                 f"{name} is a {type(pipe).__name__}, whose call takes no {missing[0]!r}: "
@@ -36,6 +41,7 @@ class PipelineCall:
         self._name = name
         self._pipe = pipe
         self._arguments = dict(arguments)
+        self._texts_per_image = tuple(empty_texts)
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], jobs: Sequence[Job]) -> tuple[Images, float]:
@@ -48,6 +54,7 @@ class PipelineCall:
                     generator=generators_of(jobs),
                     output_type="np",
                     **self._arguments,
+                    **dict.fromkeys(self._texts_per_image, [""] * len(prompts)),
                 ).images
             except (EcadError, torch.OutOfMemoryError):
                 raise
@@ -85,9 +92,8 @@ class AnyPipelineSampler:
         self.settings = settings
         self._model = model
         parameters = call_parameters(model.pipe)
-        wanted = {
+        wanted: dict[str, Any] = {
             "num_inference_steps": settings.steps,
-            "guidance_scale": settings.guidance_scale,
             "height": settings.height,
             "width": settings.width,
         }
@@ -97,11 +103,19 @@ class AnyPipelineSampler:
             "use_resolution_binning": False,
             "clean_caption": False,
         }
-        if settings.true_cfg_scale > 1.0:
-            wanted["true_cfg_scale"] = settings.true_cfg_scale
-            optional["negative_prompt"] = ""
+        empty_texts: tuple[str, ...] = ()
+        if model.family.guidance_setting == "guidance_scale":
+            wanted["guidance_scale"] = settings.guidance_scale
+        else:
+            # An input of the model, where it has the embedding; the other one may be above 1 by default.
+            if model.pipe.transformer.config.get("guidance_embeds") is not False:
+                wanted["guidance_scale"] = settings.guidance_scale
+            optional["true_cfg_scale"] = settings.true_cfg_scale
+            if settings.true_cfg_scale > 1.0:
+                wanted["true_cfg_scale"] = settings.true_cfg_scale
+                empty_texts = ("negative_prompt",)
         arguments = {**wanted, **{name: optional[name] for name in optional if name in parameters}}
-        self._call = PipelineCall(model.source.name, model.pipe, arguments)
+        self._call = PipelineCall(model.source.name, model.pipe, arguments, empty_texts)
 
     @property
     def has_guidance_rows(self) -> bool:

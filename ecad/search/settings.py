@@ -123,7 +123,7 @@ class ResolvedSearchSettings(SearchSettings):
     heldout_limit: int = field()
     steps: int = field()
     guidance_scale: float = field()
-    true_cfg_scale: float = field()
+    true_cfg_scale: float = 1.0
     batch_size: int = field()
 
     def resolved(self) -> ResolvedSearchSettings:

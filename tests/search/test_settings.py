@@ -17,6 +17,20 @@ def test_the_presets_recommendations_fill_in_what_is_not_given() -> None:
     assert config.resolved() == config
 
 
+def test_guidance_is_called_what_the_model_calls_it() -> None:
+    """Qwen-Image recommends a true_cfg_scale; a search without it is another one, and one of FLUX as ever."""
+    values = {"quality": "alignment", "prompts": "scenes-search", "heldout_prompts": "scenes-heldout"}
+    qwen = SearchSettings.from_mapping({"model": "qwen-image", **values}).resolved()
+    assert (qwen.true_cfg_scale, qwen.guidance_scale, qwen.steps) == (4.0, 1.0, 50)
+    without = SearchSettings.from_mapping({"model": "qwen-image", "true_cfg_scale": 1.0, **values}).resolved()
+    assert without.true_cfg_scale == 1.0
+    again = SearchSettings.from_mapping(without.identity()).resolved()
+    assert again.true_cfg_scale == 1.0
+    flux = SearchSettings.from_mapping({"model": "flux-dev", **values}).resolved()
+    assert flux.true_cfg_scale == 1.0
+    assert "true_cfg_scale" not in flux.identity()
+
+
 def test_all_mistakes_are_reported_at_once() -> None:
     values = {"generations": 0, "populaton": 5, "cost": "euros", "guidance_scale": "high", "seed": True}
     values["granularity"] = "step"
