@@ -78,6 +78,8 @@ class BlockHook(_Hook):
         blocks = self._blocks[here : here + together]
         if (
             self._known.is_chained
+            and len(self._state.schedule.shape.blocks)
+            == 1  # else another list's may run between them (Latte)
             and not any(run.runs)
             and len(self._blocks) == self._state.schedule.shape.blocks[self._keys[0][0]]
             and all(map(has_no_other_hooks, blocks))

@@ -49,8 +49,9 @@ class CacheState:
         # Read stretches of reused blocks as sums; not together with the former.
         self.summed_runs = summed_runs
         self._store = store  # where outputs are kept, see `ecad.caching.stores`
-        self._keys = frozenset(keys)  # the components that a forward must call
+        self._keys = frozenset(keys)  # the components that a forward calls
         self._parts = {each.name: each.components for each in schedule.spec.block_lists}
+        self._must_run = {key for key in self._keys if self._parts[key[0]][key[2]].in_every_pass}
         self._plans: dict[int, Plan] = {}  # by the first step of a call
         self._lanes: dict[Lane, LaneState] = {}
         self._tick: Tick | None = None  # of the forward that is running
@@ -127,8 +128,8 @@ class CacheState:
         if tick is not None and self.schedule.reuses_output and not self._hooked_output:
             raise ScheduleError(_GONE_ROUND.format("the transformer"))
         # Later passes may leave blocks out on purpose (skip-layer guidance).
-        if tick is not None and tick.starts_call and not self._keys <= self._ran.keys():
-            block_list, block, component = min(self._keys - self._ran.keys())
+        if tick is not None and tick.starts_call and not self._must_run <= self._ran.keys():
+            block_list, block, component = min(self._must_run - self._ran.keys())
             name = self.schedule.spec.block_list(block_list).component_names[component]
             raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}].{name}"))
 

@@ -33,7 +33,8 @@ class Component:
     counted from the end where negative (SD3's last block has no `ff_context`: -1). `calls` is how often a block calls
     it in one forward, at most (CogView4's `ff`: for the image and for the text): the calls go by their order, each has
     an output of its own, and one decision is for all of them. `is_optional`: blocks of some models have None in its
-    place (EasyAnimate's `txt_ff`), and what a schedule says of it there means nothing.
+    place (EasyAnimate's `txt_ff`), and what a schedule says of it there means nothing. Without `in_every_pass` a
+    forward may do without it (LTX-2's attention from audio to video, in a pass of guidance that keeps the two apart).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Component:
     feeds: str | None = None
     missing_in: tuple[int, ...] = ()
     calls: int = 1
+    in_every_pass: bool = True
     is_optional: bool = False
 
     def __post_init__(self) -> None:
@@ -261,6 +263,16 @@ class Family:
     @property
     def block_list_names(self) -> tuple[str, ...]:
         return tuple(block_list.name for block_list in self.block_lists)
+
+    @property
+    def level(self) -> Literal["complete", "known"]:
+        """Complete: its costs are known from the config alone, and models of it by name with their settings."""
+        return "complete" if self.formulas is not None and self.presets else "known"
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether stretches of reused blocks of one of its lists can be read as sums."""
+        return any(block_list.sums_up for block_list in self.block_lists)
 
     @property
     def has_own_resolution(self) -> bool:

@@ -17,6 +17,7 @@ import torch
 from conformance.tiny import STEPS, StandIn, Subject, TinyTransformer, equal, tensors_of, tiny_transformers
 
 import ecad
+from ecad.caching.blocks import has_fast_path
 from ecad.families import FAMILIES
 from ecad.measuring.macs import schedule_macs, stored_bytes, uncached_macs
 from ecad.sampling.counting import counted_workload, flop_counter
@@ -247,6 +248,7 @@ def test_the_fast_path_gives_the_same(subject: Subject) -> None:
     with ecad.applied(subject.transformer, subject.heuristic("all")) as handle:
         if not handle._blocks:
             pytest.skip("no code for its blocks as a whole")
+        assert has_fast_path(subject.family)
     for name in ("fora:2", "mask:0", "random:0.5:9"):
         found = []
         for options in ({"summed_runs": False}, {"fast_path": False}):

@@ -64,10 +64,11 @@ def redraw(model: torch.nn.Module) -> None:
     """Weights with which every component shows in the output: modules often begin as zero or nearly so."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
-        if parameter.ndim < 2 and "table" not in name:
+        is_gate = "table" in name or name.endswith("gate")
+        if parameter.ndim < 2 and not is_gate:
             continue
         fan_in = math.prod(parameter.shape[1:])
-        std = 0.3 if "table" in name else fan_in**-0.5
+        std = 0.3 if is_gate else fan_in**-0.5
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
