@@ -129,7 +129,7 @@ def test_text_encoding_is_not_in_its_time(stable_diffusion: Path, monkeypatch: p
 
 def test_unsuitable_pipelines_are_refused(stable_diffusion: Path, tmp_path: Path) -> None:
     class NoPrompt:
-        def __call__(self, class_labels, generator=None, num_inference_steps=50, output_type="pil"): ...  # type: ignore[no-untyped-def]
+        def __call__(self, image, generator=None, num_inference_steps=50, output_type="pil"): ...  # type: ignore[no-untyped-def]
 
     class NoSteps:
         def __call__(self, prompt, generator=None, output_type="pil"): ...  # type: ignore[no-untyped-def]
