@@ -28,7 +28,7 @@ def generate(
     height: int | None = typer.Option(None, help="Image height in pixels."),
     width: int | None = typer.Option(None, help="Image width in pixels."),
     num_frames: int | None = typer.Option(None, min=1, help="Frames of a video."),
-    fps: float = typer.Option(16.0, min=1.0, help="Frames per second in the file of a video."),
+    fps: int = typer.Option(16, min=1, help="Frames per second in the file of a video."),
     repeats: int = typer.Option(3, min=1, help="Timed repeats; the median is printed."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
@@ -54,11 +54,11 @@ def generate(
     from ecad.arrays import Images
     from ecad.caching import applied
     from ecad.measuring.timing import measure_interleaved
-    from ecad.report.images import side_by_side
-    from ecad.report.videos import side_by_side_video, write_video
+    from ecad.report.images import side_by_side, side_by_side_video
     from ecad.sampling.base import Job
     from ecad.sampling.generation import ModelChoice, Overrides
     from ecad.sampling.subject import prepare_subject
+    from ecad.sampling.video_files import write_video
 
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map, embedding_cache),
@@ -105,7 +105,7 @@ def _checked_out(out: Path | None, is_video: bool) -> Path:
     if out is None:
         return Path("out.gif" if is_video else "out.png")
     if is_video:
-        from ecad.report.videos import check_video_file
+        from ecad.sampling.video_files import check_video_file
 
         check_video_file(out)
     elif out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):

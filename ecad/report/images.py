@@ -44,6 +44,11 @@ def side_by_side(images: Sequence[np.ndarray], labels: Sequence[str]) -> Image.I
     return canvas
 
 
+def side_by_side_video(videos: Sequence[np.ndarray], labels: Sequence[str]) -> list[Image.Image]:
+    """The frames of videos (frames, height, width, 3) of equal length next to each other, a label above each."""
+    return [side_by_side(frames, labels) for frames in zip(*videos, strict=True)]
+
+
 def image_grid(
     rows: Sequence[Sequence[npt.NDArray[np.uint8]]],
     row_labels: Sequence[str],

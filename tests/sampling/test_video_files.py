@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from ecad.errors import ConfigError
-from ecad.report import videos
-from ecad.report.videos import check_video_file, side_by_side_video, write_video
+from ecad.report.images import side_by_side_video
+from ecad.sampling import video_files
+from ecad.sampling.video_files import check_video_file, write_video
 
 
 def pair() -> list[Any]:
@@ -47,6 +48,6 @@ def test_names_that_are_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match=r"the name must end in \.gif or \.mp4"):
         check_video_file(tmp_path / "x.png")
     check_video_file(tmp_path / "x.GIF")
-    monkeypatch.setattr(videos, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="MP4 needs opencv-python"):
+    monkeypatch.setattr(video_files, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="MP4 needs an encoder"):
         check_video_file(tmp_path / "x.mp4")
