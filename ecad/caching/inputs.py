@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+_TIMESTEPS = ("timestep", "timesteps", "t")  # what the classes of diffusers call it
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -24,8 +26,8 @@ class Inputs:
 
     @property
     def timestep(self) -> float | None:
-        """The value of `timestep`, the largest if there are several; None without one. On a GPU this waits for it."""
-        value = self.arguments.get("timestep")
+        """The value of the timestep, the largest if there are several; None without one. On a GPU this waits for it."""
+        value = next((self.arguments[name] for name in _TIMESTEPS if name in self.arguments), None)
         if isinstance(value, torch.Tensor) and value.numel() > 0 and value.device.type != "meta":
             return float(value.detach().max())
         return float(value) if isinstance(value, (int, float)) else None

@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from ecad.errors import ModelError
 
-ComponentNumbers = dict[
-    tuple[str, str], int
-]  # (block list, component) -> a number for one execution, all rows
+# (block list, component) -> a number for one execution, all rows: the same in all blocks that have the component, or
+# one for each block where they differ (0 in those that lack it).
+ComponentNumbers = Mapping[tuple[str, str], int | tuple[int, ...]]
 
 
 def frozen(values: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -30,13 +30,24 @@ class Component:
     treat kinds differently: "self_attention", "cross_attention", "joint_attention", "feed_forward", "projection".
     `feeds` names the component of the same block that alone reads this one's output: where that one is reused, nobody
     does. None: the block itself reads the output, at every step. `missing_in` are the blocks that do not have it,
-    counted from the end where negative (SD3's last block has no `ff_context`: -1).
+    counted from the end where negative (SD3's last block has no `ff_context`: -1). `calls` is how often a block calls
+    it in one forward, at most (CogView4's `ff`: for the image and for the text): the calls go by their order, each has
+    an output of its own, and one decision is for all of them. `is_optional`: blocks of some models have None in its
+    place (EasyAnimate's `txt_ff`), and what a schedule says of it there means nothing.
     """
 
     name: str
     kind: str
     feeds: str | None = None
     missing_in: tuple[int, ...] = ()
+    calls: int = 1
+    is_optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.calls < 1:
+            raise ModelError(
+                f"component {self.name!r} must be called at least once a forward, not {self.calls} times"
+            )
 
     def is_in(self, block: int, blocks: int) -> bool:
         """Whether block number `block` of `blocks` has it."""
@@ -97,6 +108,17 @@ class BlockList:
         """How many of `blocks` blocks have the component."""
         index = self.component_names.index(component)
         return sum(row[index] for row in self.present(blocks))
+
+    def by_block(self, component: str, numbers: int | tuple[int, ...], blocks: int) -> list[int]:
+        """A component's number in each of `blocks` blocks, 0 where it is missing; see `ComponentNumbers`."""
+        index = self.component_names.index(component)
+        if isinstance(numbers, int):
+            return [numbers * row[index] for row in self.present(blocks)]
+        if len(numbers) != blocks:
+            raise ModelError(
+                f"{self.name}: there are {len(numbers)} numbers for {component!r}, but {blocks} blocks"
+            )
+        return [number * row[index] for number, row in zip(numbers, self.present(blocks), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -165,7 +187,7 @@ class CountedWorkload:
 
 
 class StepMacs(NamedTuple):
-    """MACs of one execution of each component, and of one step outside of them; for all rows."""
+    """MACs of one execution of each component (all its calls), and of one step outside of them; for all rows."""
 
     components: ComponentNumbers
     constant: int
