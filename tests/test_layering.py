@@ -253,7 +253,10 @@ def at_import_time(path: Path) -> Iterator[str]:
 
 
 def test_the_tests_have_the_same_tree():
-    """A folder of tests is a room of ecad; `contracts` is shared code, `parity` holds other people's numbers."""
+    """A folder of tests is a room of ecad; `contracts` is shared code.
+
+    `parity` holds other people's numbers, `conformance` what must hold for every family in several rooms.
+    """
     folders = {
         path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
     }
