@@ -62,7 +62,7 @@ LAYERS: dict[str, Layer] = {
     ),
     "inspection": Layer(
         "what a transformer that ecad does not know is made of: its module tree, one forward watched",
-        "families caching sampling",
+        "devices families caching sampling",
         "torch diffusers",
     ),
     "measuring": Layer(
@@ -75,7 +75,7 @@ LAYERS: dict[str, Layer] = {
     "execution": Layer("where evaluations run; `on_ray/`", "schedule records"),
     "execution.on_ray": Layer("", "__version__ errors records execution", "ray"),
     "storage": Layer(
-        "the run folder, its log, the results folder", "schedule records", "numpy yaml filelock"
+        "the run folder, its log, the results folder", "families schedule records", "numpy yaml filelock"
     ),
     "report": Layer(
         "tables, plots, pictures: returns, never prints",

@@ -75,8 +75,8 @@ def get_family(name: str) -> Family:
 def unknown_family(name: str) -> str:
     """What is said of a family that nobody has registered."""
     return (
-        f"unknown model family {shortened(name)}: ecad knows {', '.join(FAMILIES)}; one with a file of its own must be "
-        "made known first, by --family FILE or ecad.families.register(FILE)"
+        f"unknown model family {shortened(name)}: its file must be made known first, by --family FILE or "
+        f"ecad.families.register(FILE); ecad knows {', '.join(sorted(FAMILIES))}"
     )
 
 

@@ -150,17 +150,23 @@ def _block_list(
 ) -> BlockList:
     count = len(blocks.blocks)
     feeds = {each.part.name: _fed_by(blocks.name, each, readers) for each in found}
+    kinds = {
+        each.part.name: kind_by_name(each.part)
+        if watched is None
+        else kind_seen(each.part, each.calls, lengths)
+        for each in found
+    }
+    if not {"self_attention", "joint_attention"} & set(
+        kinds.values()
+    ):  # the only one there is also reads its own
+        kinds = {name: kind.replace("cross", "joint") for name, kind in kinds.items()}
     components = []
     for each in _before_what_they_feed(found, feeds):
         name = each.part.name
-        if watched is None:
-            kind = kind_by_name(each.part)
-        else:
-            kind = kind_seen(each.part, each.calls, lengths)
+        if watched is not None:
             notes[blocks.name, name] = _seen_of(each, count)
         missing = _missing(set(range(count)) - set(each.modules), count)
-        options: dict[str, Any] = {"calls": each.most_calls} if each.most_calls > 1 else {}
-        components.append(Component(name, kind, feeds[name], missing, **options))
+        components.append(Component(name, kinds[name], feeds[name], missing, each.most_calls))
     key = count_key(blocks.name, count, config)
     what = f"{count} blocks: {', '.join(sorted({type(block).__name__ for block in blocks.blocks}))}"
     if not key:

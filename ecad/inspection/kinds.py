@@ -30,8 +30,8 @@ class Lengths:
         return cls(frozenset(found - {0, 1}))
 
     def is_joined(self, length: int) -> bool:
-        """Whether so many tokens are two streams behind each other."""
-        return any(length - each in self.streams for each in self.streams if each < length)
+        """Whether so many tokens are two streams, of different lengths, behind each other."""
+        return any(length - each in self.streams - {each} for each in self.streams)
 
 
 def kind_by_name(part: Part) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 from ecad.devices import use_threads
 from ecad.execution import ExecutionSettings
+from ecad.families import Family
+from ecad.families.registry import adopt, is_shipped
+from ecad.families.spec_file import FAMILY_FILE, dump_family, parse_family
 from ecad.measuring.environment import environment
 from ecad.measuring.latency_table import TimeTable
 from ecad.prompts import PromptSet, check_disjoint, load_prompts
@@ -75,6 +78,9 @@ def prepare(
     calibration = known_calibration(folder, settings, subject)
     start = start_schedules(folder, settings, subject.shape)
     folder.write_config(content)
+    described = family_text(subject.model.family)
+    if described is not None:
+        folder.write_text(FAMILY_FILE, described)
     keep_start(folder, start)
     folder.write_json("environment.json", environment_of(subject))
     table = latency_table(folder, settings, subject, search_prompts)
@@ -145,8 +151,13 @@ class EvaluatorFactory:
     first_seed: int
     device: str
     threads: int
+    family: str | None = (
+        None  # the file of a family that did not ship with ecad: another process must be told
+    )
 
     def __call__(self) -> ModelEvaluator:
+        if self.family is not None:
+            adopt(parse_family(self.family, "the run's family"))
         use_threads(self.threads)
         scorer = make_quality(self.settings.quality, self.device)
         choice = replace(self.settings.choice, device=self.device)
@@ -154,6 +165,11 @@ class EvaluatorFactory:
         evaluator = make_evaluator(self.settings, subject, scorer, self.prompts, self.first_seed)
         subject.model.free_text_encoders()
         return evaluator
+
+
+def family_text(family: Family) -> str | None:
+    """The file of a family that did not ship with ecad."""
+    return None if is_shipped(family) else dump_family(family)
 
 
 def environment_of(subject: Subject) -> dict[str, Any]:

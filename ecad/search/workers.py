@@ -18,7 +18,7 @@ from ecad.families import find_model
 from ecad.progress import WorkerReport
 from ecad.search.evaluator import ModelEvaluator
 from ecad.search.settings import ResolvedSearchSettings
-from ecad.search.setup import EvaluatorFactory, PreparedRun
+from ecad.search.setup import EvaluatorFactory, PreparedRun, family_text
 
 # Beside its GPU a worker needs a core to feed it.
 _CPUS_BESIDE_A_GPU = 1.0
@@ -87,7 +87,14 @@ def executor_for(
             f"--gpus-per-worker {gpus:g} needs --device cuda, the run's device is {device.type}"
         )
     threads = torch.get_num_threads()
-    factory = EvaluatorFactory(run.settings, evaluator.prompts, evaluator.first_seed, device.type, threads)
+    factory = EvaluatorFactory(
+        run.settings,
+        evaluator.prompts,
+        evaluator.first_seed,
+        device.type,
+        threads,
+        family_text(run.subject.model.family),
+    )
     cpus = _CPUS_BESIDE_A_GPU if gpus > 0.0 else float(threads)
     workers = settings.workers or 0
     with (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,14 +12,16 @@ from torch import nn
 
 from ecad.caching.modules import component_modules
 from ecad.errors import ModelError
-from ecad.families import Component, Family, describe, family_of_transformer
+from ecad.families import Family, describe, family_of_transformer
 from ecad.families.spec_file import parse_family
 
 MODELS = tiny_transformers()
-FIELDS = {field.name for field in fields(Component)}
 
 # Where the file says something else than what was found, and why; everything else must be the same.
-DIFFERENCES: dict[str, set[str]] = {}
+DIFFERENCES: dict[str, set[str]] = {
+    # The family is for models without a `txt_ff` as well, where `ff` runs twice; a file from this model need not be.
+    "EasyAnimateTransformer3DModel": {"transformer_blocks.*.ff: calls 1, not 2"},
+}
 
 
 class Facts(NamedTuple):
@@ -180,7 +181,6 @@ def test_a_model_that_nobody_knows() -> None:
     model, run = made_up()
     text = describe(model, run).to_yaml()
     lines = [line.strip() for line in text.splitlines() if not line.strip().startswith("#")]
-    twice = ", calls: 2" if "calls" in FIELDS else ""
     assert lines == [
         "ecad_family: 1",
         "name: made_up",
@@ -197,8 +197,8 @@ def test_a_model_that_nobody_knows() -> None:
         "- name: twice",
         "count_key: num_twice_layers",
         "components:",
-        f"- {{name: attn, kind: self_attention{', feeds: ff' if not twice else ''}}}",
-        f"- {{name: ff, kind: feed_forward{twice}}}",
+        "- {name: attn, kind: self_attention, feeds: ff}",
+        "- {name: ff, kind: feed_forward, calls: 2}",
         "sizes: {text_tokens: 256}",
     ]
 
