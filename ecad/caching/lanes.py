@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from ecad.caching.clock import Lane
 from ecad.caching.modules import Key
@@ -20,14 +21,19 @@ def slot_of(key: Key, call: int) -> Slot:
     return key if call == 0 else (*key, call)
 
 
+def _blank_like(value: Any) -> Any:
+    return value.new_zeros(()).expand(value.shape) if isinstance(value, torch.Tensor) else value
+
+
 class LaneState:
     """The stored outputs of one lane (see `Tick`), and the plan they follow."""
 
     def __init__(self, plan: Plan, layout: Hashable, store: str | None) -> None:
         self.plan = plan
         self.layout = layout  # of the inputs that the stored outputs were made of
+        self.step = plan.first_step  # that it ran last
         self.store = new_store(store)
-        self.blanks: dict[Slot, torch.Tensor] = {}
+        self.blanks: dict[Slot, Any] = {}
         self.output: Any = None  # the transformer's own, as it was returned
         self.sums: dict[int, Sums] = {}  # by the number of the stretch
 
@@ -36,24 +42,28 @@ class LaneState:
         """Number of outputs that are stored at the moment."""
         return len(self.store) + (self.output is not None) + sum(each.tensors for each in self.sums.values())
 
-    def blank_of(self, slot: Slot) -> torch.Tensor | None:
-        """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own."""
+    def blank_of(self, slot: Slot) -> Any:
+        """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own.
+
+        None if there is none.
+        """
         return self.blanks.get(slot)
 
     def note_blank(self, slot: Slot, output: Any) -> None:
         # The block still joins it to its neighbours, so it must be of the right shape; zeros raise no warnings.
-        if slot not in self.blanks and isinstance(output, torch.Tensor):
-            self.blanks[slot] = output.new_zeros(()).expand(output.shape)
+        if slot not in self.blanks:
+            self.blanks[slot] = tree_map(_blank_like, output)
 
     def snapshot(self) -> LaneSnapshot:
         return LaneSnapshot(
-            self.plan.first_step, self.layout, dict(self.store), dict(self.blanks), self.output
+            self.plan.first_step, self.step, self.layout, dict(self.store), dict(self.blanks), self.output
         )
 
     @classmethod
     def of(cls, saved: LaneSnapshot, plan: Plan, store: str | None) -> LaneState:
         """What was saved, under this plan."""
         lane = cls(plan, saved.layout, store)
+        lane.step = saved.step
         lane.store.update(saved.store)
         lane.blanks.update(saved.blanks)
         lane.output = saved.output
@@ -65,9 +75,10 @@ class LaneSnapshot:
     """What one lane has stored."""
 
     first_step: int
+    step: int  # that it ran last
     layout: Hashable
     store: Mapping[Slot, Any]
-    blanks: Mapping[Slot, torch.Tensor]
+    blanks: Mapping[Slot, Any]
     output: Any
 
 

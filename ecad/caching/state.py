@@ -61,6 +61,7 @@ class CacheState:
         self._shared: dict[str, Any] = {}  # by the blocks of the forward that is running
         self._kept: dict[str, Any] = {}  # by the blocks, during a call
         self.compiling = Compiling()
+        self.others: tuple[CacheState, ...] = ()  # of transformers that take turns with this one
 
     def begin_forward(self, context: str | None = None, inputs: Inputs | None = None) -> bool:
         """Called before each forward of the transformer; returns whether a call begins with it.
@@ -78,23 +79,39 @@ class CacheState:
         self._thread = get_ident()
         if tick.starts_call:
             self.clear()
+            for other in self.others:
+                if tick.takes_over:
+                    other.forget_lanes_before(tick.step)
+                else:
+                    other.clear()
             if tick.steps != self.schedule.steps:
                 self.schedule = self._given.resample(tick.steps)
                 self._plans.clear()
+        self.forget_lanes_before(tick.step - 1)
         layout = None if inputs is None else inputs.layout
         lane = self._lanes.get(tick.lane)
-        if lane is not None and not tick.starts_lane and lane.layout != layout:
+        if lane is None or lane.layout != layout:
             # Guidance switched off, another size: what is stored fits nothing any more.
             tick = replace(tick, starts_lane=True)
-        if tick.starts_lane:
+        if lane is None or tick.starts_lane:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
-            self._lanes[tick.lane] = LaneState(self._plan_from(tick.step), layout, self._store)
+            lane = self._lanes[tick.lane] = LaneState(self._plan_from(tick.step), layout, self._store)
+        lane.step = tick.step
         self._ran.clear()
         self._done_ahead.clear()
         self._shared = {}
         self._hooked_output = False
         self._tick = tick
         return tick.starts_call
+
+    def let_pass(self) -> None:
+        """A forward that no schedule is about begins."""
+        self._tick = None
+
+    def forget_lanes_before(self, step: int) -> None:
+        """Drop what passes have stored that did not run from this step on: they would start anew."""
+        for name in [name for name, lane in self._lanes.items() if lane.step < step]:
+            del self._lanes[name]
 
     def end_forward(self, output: Any) -> None:
         """Called with the result of each forward that did not fail. Refuses one that went past the hooks."""
@@ -109,7 +126,8 @@ class CacheState:
             self._lanes[tick.lane].output = output
         if tick is not None and self.schedule.reuses_output and not self._hooked_output:
             raise ScheduleError(_GONE_ROUND.format("the transformer"))
-        if tick is not None and tick.starts_lane and not self._keys <= self._ran.keys():
+        # Later passes may leave blocks out on purpose (skip-layer guidance).
+        if tick is not None and tick.starts_call and not self._keys <= self._ran.keys():
             block_list, block, component = min(self._keys - self._ran.keys())
             name = self.schedule.spec.block_list(block_list).component_names[component]
             raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}].{name}"))

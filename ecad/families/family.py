@@ -139,7 +139,8 @@ class Preset:
     its own, `transformer_source` names it. `height` and `width` are pixels; `max_sequence_length` is the number
     of text tokens that every prompt is padded to. `transformer` holds the architecture's numbers (a subset of
     the transformer's `config.json`), so that costs can be computed without any weights. `search` holds settings of
-    a search (see `ecad.search.settings`), `aliases` are further names for `--model`.
+    a search (see `ecad.search.settings`), `aliases` are further names for `--model`. Of a video model `num_frames` is
+    the number of frames, and `vae_temporal_factor` how many of them (after the first) the VAE makes one latent frame.
     """
 
     name: str
@@ -153,6 +154,8 @@ class Preset:
     dtype: str
     max_sequence_length: int
     vae_scale_factor: int = 8
+    num_frames: int = 1
+    vae_temporal_factor: int = 1
     transformer_source: str | None = None
     transformer: Mapping[str, Any] = field(default_factory=frozen)
     search: Mapping[str, Any] = field(default_factory=frozen)
@@ -162,11 +165,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Workload:
-    """What one denoising step of one image processes.
+    """What one denoising step of one image or video processes.
 
     `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
-    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row. `transformer`
-    holds the numbers of its config. The steps are the schedule's.
+    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row, those of a video are
+    all frames'. `transformer` holds the numbers of its config. The steps are the schedule's.
     """
 
     family: str
@@ -178,6 +181,8 @@ class Workload:
     image_tokens: int
     text_tokens: int
     rows: int
+    num_frames: int = 1
+    latent_frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,7 @@ class Sizes:
         None  # latent pixels of an image token, each way; None: config's patch_size
     )
     sample_size: int | None = None  # native latent height and width; None: config's sample_size
+    num_frames: int = 1  # of a video
 
 
 @dataclass(frozen=True)
@@ -263,6 +269,10 @@ class Family:
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
+
+    @property
+    def makes_videos(self) -> bool:
+        return self.sizes.num_frames > 1
 
     def block_list(self, name: str) -> BlockList:
         for block_list in self.block_lists:

@@ -12,6 +12,7 @@ import torch
 
 from ecad.arrays import FloatArray
 from ecad.caching.modules import Key, component_modules
+from ecad.caching.targets import find_transformers
 from ecad.errors import ModelError
 from ecad.families import Family
 from ecad.sampling.base import batches_of, jobs_for
@@ -34,7 +35,10 @@ def calibrate(subject: Subject, prompts: Sequence[str], batch_size: int) -> Cali
     parts: list[tuple[int, Calibration]] = []
     for batch in batches_of(jobs_for(len(prompts), 1, 0), batch_size):
         part = record(
-            model.pipe.transformer, model.family, shape, partial(sampler.sample, conditioning, batch)
+            find_transformers(model.pipe)[1],
+            model.family,
+            shape,
+            partial(sampler.sample, conditioning, batch),
         )
         parts.append((len(batch), part))
 
@@ -94,15 +98,16 @@ class Sketch:
 
 
 def record(
-    transformer: torch.nn.Module,
+    transformers: torch.nn.Module | Sequence[torch.nn.Module],
     family: Family,
     shape: ScheduleShape,
     run: Callable[[], object],
 ) -> Calibration:
     """The calibration of what `run` makes: one call of the pipeline, uncached, with the shape's number of steps.
 
-    ModelError if the transformer does not run equally often in every step, or a component not in every run. What a
-    component returns in several calls of one run (`Component.calls`) counts as one output.
+    Several transformers take turns (Wan 2.2): a step's outputs are those of whichever runs. What a component returns in
+    several calls of one run (`Component.calls`) counts as one output. ModelError if the transformer does not run
+    equally often in every step, or a component not in every run.
     """
     sketch = Sketch()
     whole: list[torch.Tensor] = []
@@ -118,10 +123,12 @@ def record(
         def note_part(key: Key, sketched: torch.Tensor) -> None:
             parts[key].setdefault(len(whole), []).append(sketched)
 
-        for key, module in component_modules(transformer, family).items():
-            parts[key] = {}
-            watch(module, partial(note_part, key))
-        watch(transformer, whole.append)
+        all_of_them = [transformers] if isinstance(transformers, torch.nn.Module) else transformers
+        for transformer in all_of_them:
+            for key, module in component_modules(transformer, family).items():
+                parts[key] = {}
+                watch(module, partial(note_part, key))
+            watch(transformer, whole.append)
         run()
     if not whole or len(whole) % shape.steps:
         raise ModelError(

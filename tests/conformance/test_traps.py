@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conformance.tiny import STEPS, StandIn, Subject, equal, tiny_transformers
 
 import ecad
@@ -18,9 +20,9 @@ from ecad.schedule import Schedule
 
 @cache
 def subject_of(class_name: str) -> Subject:
-    tiny = next(each for each in tiny_transformers() if each.class_name == class_name)
-    if not tiny.is_there:
-        pytest.skip(f"this diffusers has no {class_name}")
+    tiny = next((each for each in tiny_transformers() if each.class_name == class_name), None)
+    if tiny is None or not tiny.is_there:
+        pytest.skip(f"no {class_name} here")
     return Subject(tiny)
 
 
@@ -152,3 +154,91 @@ class TestBlocksThatDiffer:
         attention = component_macs(workload)["transformer_blocks", "attn"]
         assert isinstance(attention, tuple)
         assert more == (STEPS - 1) * attention[2]
+
+
+class TestBlocksByTheirPath:
+    """Modules of the same names elsewhere in the model are nobody's components."""
+
+    def test_token_refiners_are_left_alone(self) -> None:
+        subject = subject_of("HunyuanVideoTransformer3DModel")
+        refiner = subject.transformer.context_embedder.token_refiner.refiner_blocks[0]
+        assert isinstance(refiner.attn, torch.nn.Module)
+        ran: list[None] = []
+        handle = refiner.attn.register_forward_hook(lambda *_: ran.append(None))
+        with ecad.applied(subject.transformer, subject.heuristic("mask:0")):
+            subject.run()
+        handle.remove()
+        assert len(ran) == STEPS
+        assert refiner.attn not in [module for *_, module in subject.components()]
+
+    def test_wrapped_blocks_and_experts(self) -> None:
+        """HiDream's blocks are the attribute `block` of those in the list; a token goes to two of four experts."""
+        subject = subject_of("HiDreamImageTransformer2DModel")
+        names = [
+            "double_stream_blocks[0].attn1",
+            "double_stream_blocks[0].ff_i",
+            "double_stream_blocks[0].ff_t",
+        ]
+        assert subject.names()[:3] == names
+        experts = subject.transformer.double_stream_blocks[0].block.ff_i.experts
+        tokens: list[int] = []
+        handles = [
+            each.register_forward_hook(lambda _, args, __: tokens.append(len(args[0]))) for each in experts
+        ]
+        with ecad.applied(subject.transformer, subject.heuristic("fora:2")):
+            subject.run()
+        for handle in handles:
+            handle.remove()
+        assert sum(tokens) == 2 * (2 * 4) * 2  # two of four steps, two rows of four tokens, two experts each
+
+    def test_a_component_that_a_block_lacks(self) -> None:
+        """EasyAnimate's `txt_ff` is None in later blocks, whose `ff` then runs twice."""
+        tiny = next(each for each in tiny_transformers() if each.name == "one-txt_ff")
+        subject = Subject(tiny)
+        assert [name for name in subject.names() if "txt_ff" in name] == ["transformer_blocks[0].txt_ff"]
+        with (
+            ecad.applied(subject.transformer, subject.heuristic("mask:0")) as handle,
+            subject.executions() as count,
+        ):
+            subject.forward(0)
+            assert (handle.recomputed, count[0]) == (7, 9)
+
+
+def test_positional_arguments_and_several_outputs() -> None:
+    """Wan's blocks are called with positions, as are their components; SD3's return two tensors, as does `attn`."""
+    for class_name, returned in (("WanTransformer3DModel", 1), ("SD3Transformer2DModel", 2)):
+        subject = subject_of(class_name)
+        block_list = subject.family.block_lists[0].name
+        block = getattr(subject.transformer, block_list)[0]
+        seen: list[tuple[int, int]] = []
+
+        def note(_: Any, args: Any, output: Any, seen: list[tuple[int, int]] = seen) -> None:
+            seen.append((len(args), len(output) if isinstance(output, tuple) else 1))
+
+        handle = block.register_forward_hook(note)
+        with ecad.applied(subject.transformer, subject.heuristic("fora:2")):
+            outputs = subject.run()
+        handle.remove()
+        assert seen == [(4 if returned == 1 else 0, returned)] * STEPS
+        assert equal(outputs, subject.reference(subject.heuristic("fora:2")))
+
+
+class TestTheLatentsOfAListOfPictures:
+    """Z-Image takes lists and returns one."""
+
+    def test_another_number_or_size_in_the_middle_recomputes(self) -> None:
+        subject = subject_of("ZImageTransformer2DModel")
+        pipe, schedule = StandIn(subject.transformer), subject.heuristic("mask:0")
+        parts = len(subject.names())
+        for rows, size in ((1, 1), (2, 2), (3, 1)):
+            with ecad.applied(pipe, schedule) as handle:
+                pipe.begin()
+                counts = []
+                for step in range(STEPS):
+                    given = (2, 1) if step < 2 else (rows, size)
+                    output = subject.forward(step, *given)
+                    assert len(output) == given[0]
+                    counts.append(handle.recomputed)
+                    pipe.advance()
+            assert counts == [parts, parts, 2 * parts, 2 * parts]
+            assert handle.stored_outputs == 0
