@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -69,14 +69,20 @@ def describe(
         raise ModelError(f"nothing of the {class_name} was called: `run` must make one forward of it")
     notes: dict[Place, str] = {}
     found = {each.name: _components_of(each, watched) for each in lists}
+    if watched is not None:
+        embedders += _before_the_blocks(lists, watched)
+        lists = [each for each in lists if each not in embedders]
     idle = [each.name for each in lists if not found[each.name]]
     lists = [each for each in lists if found[each.name]]
     if not lists:
         raise ModelError(
             f"no block of the {class_name} was called in the forward that was watched: {', '.join(idle)}"
         )
-    readers = {} if run is None or watched is None else _readers(transformer, lists, found, run)
-    lengths = Lengths.of([(each, seen) for each in lists for seen in _calls(found[each.name])], watched)
+    readers: dict[Source, set[Reader]] = {}
+    if run is not None:
+        readers, matter = _readers(transformer, lists, found, run)
+        found = {name: _that_matter(name, each, matter) for name, each in found.items()}
+    lengths = Lengths.of([_calls(found[each.name]) for each in lists], watched)
     config = dict(getattr(transformer, "config", {}))
     block_lists = tuple(
         _block_list(each, found[each.name], watched, readers, lengths, config, notes) for each in lists
@@ -111,6 +117,16 @@ def _components_of(found: FoundBlocks, watched: Watched | None) -> list[_Found]:
     return sorted(result, key=lambda each: (each.part.role != "attention", each.calls.order))
 
 
+def _before_the_blocks(lists: Sequence[FoundBlocks], watched: Watched) -> list[FoundBlocks]:
+    """Lists inside of a module that is through before the first list of the transformer itself begins."""
+
+    def orders(each: FoundBlocks) -> list[int]:
+        return [watched.of(block).order for block in each.blocks if watched.ran(block)]
+
+    first = min((order for each in lists if "." not in each.name for order in orders(each)), default=0)
+    return [each for each in lists if "." in each.name and orders(each) and max(orders(each)) < first]
+
+
 def _does_work(part: Part, block: nn.Module, watched: Watched) -> bool:
     """Whether it returns tensors; a linear layer also must see tokens and be a share of the block's work."""
     calls = watched.of(part.module)
@@ -124,7 +140,7 @@ def _does_work(part: Part, block: nn.Module, watched: Watched) -> bool:
 
 def _readers(
     transformer: nn.Module, lists: Sequence[FoundBlocks], found: Mapping[str, list[_Found]], run: Run
-) -> dict[Source, set[Reader]]:
+) -> tuple[dict[Source, set[Reader]], set[Source]]:
     blocks = {(each.name, number): block for each in lists for number, block in enumerate(each.blocks)}
     components = {
         (each.name, number, component.part.name): module
@@ -133,6 +149,20 @@ def _readers(
         for number, module in component.modules.items()
     }
     return watch_readers(transformer, blocks, components, run)
+
+
+def _that_matter(block_list: str, found: Sequence[_Found], matter: set[Source]) -> list[_Found]:
+    """Without those that have no part in the result: the text's feed-forward in the last block, for one."""
+    result = []
+    for each in found:
+        modules = {
+            number: module
+            for number, module in each.modules.items()
+            if (block_list, number, each.part.name) in matter
+        }
+        if modules:
+            result.append(replace(each, modules=modules))
+    return result
 
 
 def _calls(found: Sequence[_Found]) -> list[Calls]:

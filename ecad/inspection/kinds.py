@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecad.inspection.naming import words_of
-from ecad.inspection.tree import FoundBlocks, Part
+from ecad.inspection.tree import Part
 from ecad.inspection.watching import Calls, Shape, Watched
 
 _NO_TOKENS = frozenset(("mask", "emb", "temb", "embed", "rope", "rotary", "freqs", "pos", "cos", "sin"))
@@ -14,24 +14,31 @@ _NO_TOKENS = frozenset(("mask", "emb", "temb", "embed", "rope", "rotary", "freqs
 
 @dataclass(frozen=True)
 class Lengths:
-    """Numbers of tokens that streams were seen to have, apart from each other."""
+    """Numbers of tokens that were seen: of streams apart from each other (given to the transformer, or made by a module
+    beside its blocks), of all that attentions see, and of what those of each block list return."""
 
+    apart: frozenset[int]
     streams: frozenset[int]
+    by_list: tuple[frozenset[int], ...]
 
     @classmethod
-    def of(cls, calls: Iterable[tuple[FoundBlocks, Calls]], watched: Watched | None) -> Lengths:
-        found = {
-            _length(shape)
-            for _, each in calls
-            for _, shape in (*_tokens(each), *(("", s) for s in each.outputs))
-        }
-        if watched is not None:
-            found |= {_length(shape) for name, shape in watched.inputs if len(shape) == 3}
-        return cls(frozenset(found - {0, 1}))
+    def of(cls, calls: Sequence[Sequence[Calls]], watched: Watched | None) -> Lengths:
+        """`calls` are those of the attentions of each block list."""
+        by_list = tuple(
+            frozenset(_length(shape) for each in group for shape in each.outputs) for group in calls
+        )
+        seen = {_length(shape) for group in calls for each in group for _, shape in _tokens(each)}
+        shapes = [] if watched is None else [*(shape for _, shape in watched.inputs), *watched.beside_blocks]
+        apart = frozenset(_length(shape) for shape in shapes if len(shape) == 3) - {0, 1}
+        return cls(apart, frozenset(seen.union(apart, *by_list) - {0, 1}), by_list)
 
     def is_joined(self, length: int) -> bool:
-        """Whether so many tokens are two streams, of different lengths, behind each other."""
-        return any(length - each in self.streams - {each} for each in self.streams)
+        """Whether so many tokens are two streams behind each other: two lengths, or the same of two block lists."""
+        return length not in self.apart and any(
+            length - each in self.streams
+            and (length != 2 * each or sum(each in lengths for lengths in self.by_list) > 1)
+            for each in self.streams
+        )
 
 
 def kind_by_name(part: Part) -> str:
@@ -71,5 +78,5 @@ def _tokens(calls: Calls) -> list[tuple[str, Shape]]:
 
 
 def _length(shape: Shape) -> int:
-    """Of (rows, tokens, width)."""
-    return shape[1] if len(shape) == 3 else 0
+    """Of (rows, tokens, width) or (rows, tokens, heads, width)."""
+    return shape[1] if len(shape) > 2 else 0

@@ -50,6 +50,13 @@ def role_of(name: str, module: nn.Module) -> Role:
     return "container" if any(True for _ in module.children()) else "other"
 
 
+def is_a_position(name: str, module: nn.Module) -> bool:
+    """Whether it makes rotations of positions, as many as there are tokens, and no tokens."""
+    return bool(
+        {"rope", "rotary"}.intersection(words_of(name)) or re.search("(?i)rope|rotary", type(module).__name__)
+    )
+
+
 def is_an_embedders(path: str) -> bool:
     """Whether a part of the dotted path is an embedder: what lies in it prepares the blocks' inputs."""
     return any(

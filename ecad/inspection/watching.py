@@ -14,6 +14,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ecad.inspection.naming import is_a_position
 from ecad.sampling.counting import flop_counter
 
 Run = Callable[[], object]
@@ -39,10 +40,12 @@ class Calls:
 
 @dataclass
 class Watched:
-    """All calls of one forward, by module; and what the transformer itself was given."""
+    """All calls of one forward, by module; what the transformer itself was given; and what its own modules before the
+    blocks returned."""
 
     calls: dict[nn.Module, Calls] = field(default_factory=dict)
     inputs: tuple[tuple[str, Shape], ...] = ()
+    beside_blocks: tuple[Shape, ...] = ()
 
     def of(self, module: nn.Module) -> Calls:
         return self.calls.get(module, Calls())
@@ -81,7 +84,20 @@ def watch_calls(transformer: nn.Module, run: Run) -> Watched:
                 stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(leave).remove)
         run()
+    watched.beside_blocks = tuple(_before_blocks(transformer, watched))
     return watched
+
+
+def _before_blocks(transformer: nn.Module, watched: Watched) -> Iterator[Shape]:
+    """What the transformer's own modules return before its first list begins, positions excepted."""
+    lists = [each for each in transformer.children() if isinstance(each, (nn.ModuleList, nn.ModuleDict))]
+    first = min(
+        (watched.of(part).order for each in lists for part in each.modules() if watched.ran(part)), default=0
+    )
+    for name, child in transformer.named_children():
+        calls = watched.of(child)
+        if child not in lists and calls.order < first and not is_a_position(name, child):
+            yield from calls.outputs
 
 
 def watch_readers(
@@ -89,13 +105,17 @@ def watch_readers(
     blocks: Mapping[tuple[str, int], nn.Module],
     components: Mapping[Source, nn.Module],
     run: Run,
-) -> dict[Source, set[Reader]]:
-    """Who reads what each component returned in the first forward, through whatever is done to it in between.
+) -> tuple[dict[Source, set[Reader]], set[Source]]:
+    """Who reads what each component returned in the first forward, through whatever is done to it in between; and
+    which of them have a part in what the transformer returns.
 
     What a block returns, and whatever becomes a number of Python's, is read by None.
     """
     tracking = _Tracking()
+    origins = _Tracking()  # does not end at the next component
     depth = 0
+    entered: list[set[Source]] = []  # where the input of the component that runs comes from
+    matter: set[Source] = set()
 
     with ExitStack() as stack, torch.no_grad():
         first = _FirstForward(transformer, stack)
@@ -105,15 +125,17 @@ def watch_readers(
                 nonlocal depth
                 if first.is_on and depth == 0:
                     tracking.read((args, kwargs), source)
+                    entered.append(origins.of((args, kwargs)))
                 depth += 1
-                tracking.is_on = False
+                tracking.is_on = origins.is_on = False
 
             def leave(_: Any, __: Any, output: Any) -> None:
                 nonlocal depth
                 depth -= 1
-                tracking.is_on = first.is_on and depth == 0
+                tracking.is_on = origins.is_on = first.is_on and depth == 0
                 if tracking.is_on:
                     tracking.mark(output, {source})
+                    origins.mark(output, {source, *entered.pop()})
 
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(leave).remove)
@@ -127,11 +149,20 @@ def watch_readers(
             on_component(source, module)
         for block in blocks.values():
             stack.callback(block.register_forward_hook(on_exit).remove)
-        stack.callback(transformer.register_forward_pre_hook(lambda *_: tracking.begin()).remove)
-        stack.callback(transformer.register_forward_hook(on_exit, prepend=True).remove)
-        with tracking:
+
+        def begin(*_: Any) -> None:
+            tracking.is_on = origins.is_on = first.is_on
+
+        def at_the_end(_: Any, __: Any, output: Any) -> None:
+            on_exit(_, __, output)
+            if first.is_on:
+                matter.update(origins.of(output), origins.read_by(None))
+
+        stack.callback(transformer.register_forward_pre_hook(begin).remove)
+        stack.callback(transformer.register_forward_hook(at_the_end, prepend=True).remove)
+        with origins, tracking:
             run()
-    return tracking.readers
+    return tracking.readers, matter
 
 
 class _FirstForward:
@@ -163,9 +194,6 @@ class _Tracking(TorchDispatchMode):
         # By address, which stays taken as long as the weak reference to the storage is held.
         self._sources: dict[int, tuple[StorageWeakRef, set[Source]]] = {}
 
-    def begin(self) -> None:
-        self.is_on = True
-
     def mark(self, values: Any, sources: set[Source]) -> None:
         for tensor in tensors_in(values):
             reference = StorageWeakRef(tensor.untyped_storage())
@@ -173,10 +201,13 @@ class _Tracking(TorchDispatchMode):
             known[1].update(sources)
 
     def read(self, values: Any, reader: Reader) -> None:
-        for source in self._of(values):
+        for source in self.of(values):
             self.readers[source].add(reader)
 
-    def _of(self, values: Any) -> set[Source]:
+    def read_by(self, reader: Reader) -> set[Source]:
+        return {source for source, readers in self.readers.items() if reader in readers}
+
+    def of(self, values: Any) -> set[Source]:
         found: set[Source] = set()
         for tensor in tensors_in(values):
             known = self._sources.get(tensor.untyped_storage()._cdata)
@@ -187,7 +218,7 @@ class _Tracking(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if self.is_on:
-            sources = self._of((args, kwargs))
+            sources = self.of((args, kwargs))
             if sources:
                 self.mark(result, sources)
                 if not any(True for _ in tensors_in(result)):
