@@ -73,7 +73,7 @@ def _tokens(calls: Calls) -> list[tuple[str, Shape]]:
     return [
         (name, shape)
         for name, shape in calls.inputs
-        if len(shape) > 2 and not _NO_TOKENS.intersection(words_of(name))
+        if len(shape) > 2 and not _NO_TOKENS.intersection(words_of(name)) and name != "cross_attention_kwargs"
     ]
 
 
