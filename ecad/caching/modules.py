@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import nn
 
 from ecad.errors import ModelError
 from ecad.families import BlockList, Family
+from ecad.families.family import COUNTED_BLOCKS
 
 Key = tuple[str, int, int]  # block list, block, component
 
@@ -33,6 +35,30 @@ def _has(block: nn.Module, name: str) -> bool:
         return isinstance(block.get_submodule(name), nn.Module)
     except AttributeError:
         return False
+
+
+def config_of(transformer: nn.Module, family: Family) -> dict[str, Any]:
+    """The transformer's config; with the number of blocks of each list, where its keys do not say it."""
+    config = dict(transformer.config)  # type: ignore[arg-type]
+    if not all(each.count_key for each in family.block_lists):
+        config[COUNTED_BLOCKS] = {each.name: len(blocks_of(transformer, each)) for each in family.block_lists}
+    return config
+
+
+def check_family(transformer: nn.Module, family: Family) -> None:
+    """ModelError if the model has not the blocks and components that the family says."""
+    config = config_of(transformer, family)
+    counts = family.block_counts(config)
+    for each in family.block_lists:
+        number = len(blocks_of(transformer, each))
+        if number == 0 and not counts[each.name]:
+            continue
+        if number != counts[each.name]:
+            raise ModelError(
+                f"family {family.name!r}: {each.count_key!r} of the config is {counts[each.name]}, but the "
+                f"{type(transformer).__name__} has {number} blocks at {each.path or each.name!r}"
+            )
+    component_modules(transformer, family)
 
 
 def are_watched(blocks: Iterable[nn.Module]) -> bool:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import typer
 
+from ecad.cli import family_file
 from ecad.errors import ConfigError
 
 
 def calibrate(
     model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     out: Path = typer.Option(..., "--out", "-o", help="JSON file to write."),
     prompts: str | None = typer.Option(
         None, help="Prompts: a text file or a bundled set. [default: the model's]"
@@ -34,6 +36,7 @@ def calibrate(
 
     For `ecad search --calibration`, and for the heuristic smooth:ALPHA (`ecad schedule new`, `ecad evaluate`).
     """
+    family_file.use_family(family)
     from ecad.families import find_model
     from ecad.prompts import load_prompts
     from ecad.sampling.generation import ModelChoice, Overrides

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from ecad.cli import family_file
 from ecad.errors import ConfigError
 
 
@@ -20,6 +21,7 @@ def evaluate(
         show_default=False,
     ),
     model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     out: Path = typer.Option(
         ..., "--out", "-o", help="Folder for the results; the same command continues in it."
     ),
@@ -67,12 +69,13 @@ def evaluate(
 ) -> None:
     """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
     options: dict[str, Any] = dict(locals())
+    family_file.use_family(family)
     names: tuple[str, ...] | None = None
     if metrics is not None:
         names = tuple(name.strip() for name in metrics.split(","))
         if not all(names):
             raise ConfigError(f"--metrics {metrics!r} has an empty name: separate names by single commas")
-    for absent in ("out", "baseline", "first_seed"):
+    for absent in ("out", "family", "baseline", "first_seed"):
         del options[absent]
     options.update(
         schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)

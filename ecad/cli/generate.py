@@ -6,11 +6,13 @@ from pathlib import Path
 
 import typer
 
+from ecad.cli import family_file
 from ecad.errors import ConfigError, ScheduleError
 
 
 def generate(
     model: str = typer.Option(..., help="Preset name, local pipeline folder, or hub id."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     prompt: str = typer.Option(..., help="What to draw."),
     schedule: str = typer.Option(..., help="Schedule file, bundled name, or heuristic such as fora:3."),
     out: Path | None = typer.Option(
@@ -36,6 +38,7 @@ def generate(
     embedding_cache: bool = typer.Option(True, help="Keep encoded prompts on disk."),
 ) -> None:
     """Make one image or video uncached and one with a schedule, side by side, and print both times."""
+    family_file.use_family(family)
     from ecad.families import find_model
     from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ecad.cli import family_file
 from ecad.errors import ConfigError, EcadError
 
 app = typer.Typer(no_args_is_help=True)
@@ -18,6 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 def new(
     name: str = typer.Argument(metavar="HEURISTIC", help="For example fora:3."),
     model: str = typer.Option(..., help="Preset name or local pipeline folder."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     out: Path = typer.Option(..., "--out", "-o", help="File to write."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
     calibration: Path | None = typer.Option(None, help="File of ecad calibrate, for smooth:ALPHA."),
@@ -25,6 +27,7 @@ def new(
 ) -> None:
     """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,...,
     output:0,6,8,..., smooth:ALPHA."""
+    family_file.use_family(family)
     import ecad
     from ecad.families import find_model
     from ecad.measuring.schedule_costs import shape_of, signature_of
@@ -46,9 +49,11 @@ def show(
         help="Schedule file, bundled name, or heuristic (then --model is needed)."
     ),
     model: str | None = typer.Option(None, help="Preset name or local pipeline folder."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     steps: int | None = typer.Option(None, help="Denoising steps, for a heuristic."),
 ) -> None:
     """Draw a schedule in the terminal: a heatmap of steps and blocks for each component."""
+    family_file.use_family(family)
     from rich.console import Console
 
     from ecad.measuring.schedule_costs import brief, costs_of, load_or_make
@@ -67,6 +72,7 @@ def show(
 def check(
     schedule: str = typer.Argument(help="Schedule file or bundled name."),
     model: str | None = typer.Option(None, help="Check that it fits this preset or local pipeline folder."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     device: str | None = typer.Option(
         None, help="State also the time on paper on this GPU, which need not be at hand: H100 or A6000."
     ),
@@ -75,6 +81,7 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check a schedule file and state its cost."""
+    family_file.use_family(family)
     from ecad.measuring.paper.devices import PaperCost, paper_device
     from ecad.measuring.schedule_costs import COST_KEYS, costs_of, load_or_make
 

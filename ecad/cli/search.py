@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ecad.cli import family_file
 from ecad.cli.extras import need
 from ecad.errors import ConfigError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def search(
     model: str | None = typer.Option(None, help="Preset name, local pipeline folder, or hub id."),
+    family: Path | None = typer.Option(None, help=family_file.HELP),
     generations: int | None = typer.Option(None, help="Generations, the first one included. [default: 50]"),
     population: int | None = typer.Option(None, help="Schedules per generation."),
     seed: int | None = typer.Option(None, help="Seed of the search. [default: 0]"),
@@ -90,6 +92,7 @@ def search(
 ) -> None:
     """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
     given = dict(locals())
+    family_file.use_family(family)
     need("pymoo", "threadpoolctl")
     from ecad.execution import ExecutionSettings
 

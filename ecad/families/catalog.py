@@ -117,7 +117,8 @@ def _from_folder(folder: Path) -> ModelSource:
         family = family_of_transformer(class_name)
     except ModelError:
         raise ModelError(
-            f"{folder}: its transformer is a {class_name!r}, ecad knows only {known_transformers()}"
+            f"{folder}: its transformer is a {class_name!r}, ecad knows only {known_transformers()}; describe it by "
+            f"ecad models --inspect {folder}, and give the file as --family FILE"
         ) from None
     pipeline_class = str(read_model_index(folder).get("_class_name"))
     evidence = Evidence(family.name, pipeline_class=pipeline_class, transformer=config)

@@ -16,6 +16,9 @@ from ecad.errors import ModelError
 # one for each block where they differ (0 in those that lack it).
 ComponentNumbers = Mapping[tuple[str, str], int | tuple[int, ...]]
 
+# Key that ecad adds to a loaded transformer's config: number of blocks of each list, for families without `count_key`.
+COUNTED_BLOCKS = "_ecad_blocks"
+
 
 def frozen(values: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     """A read-only copy."""
@@ -299,11 +302,23 @@ class Family:
         )
 
     def block_counts(self, transformer_config: Mapping[str, Any]) -> dict[str, int]:
-        """Number of blocks of each list, from the transformer's config."""
+        """Number of blocks of each list, from the transformer's config; see `COUNTED_BLOCKS` for what that lacks."""
         kind = " or ".join(self.transformer_classes)
+        if not all(each.count_key for each in self.block_lists):
+            return self._counted_blocks(transformer_config, kind)
         try:
             return {each.name: each.count_in(transformer_config) for each in self.block_lists}
         except KeyError as error:
             raise ModelError(f"the config of a {kind} must have the key {error.args[0]!r}") from error
         except (TypeError, ValueError) as error:
             raise ModelError(f"the config of a {kind} has a wrong number of blocks: {error}") from None
+
+    def _counted_blocks(self, transformer_config: Mapping[str, Any], kind: str) -> dict[str, int]:
+        counted = transformer_config.get(COUNTED_BLOCKS)
+        if not isinstance(counted, Mapping) or set(counted) != set(self.block_list_names):
+            unknown = next(each.name for each in self.block_lists if not each.count_key)
+            raise ModelError(
+                f"the config of a {kind} does not say how many {unknown} it has; that is known once the model is "
+                "loaded: use ecad search, evaluate, generate or calibrate"
+            )
+        return dict(counted)

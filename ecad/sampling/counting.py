@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ecad.caching.modules import Key, component_modules
+from ecad.caching.modules import Key, component_modules, config_of
 from ecad.errors import ModelError
 from ecad.families import Family
 from ecad.families.family import ComponentNumbers, CountedWorkload
@@ -86,10 +86,11 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
             pass
         else:
             raise ModelError(f"cannot count the work of a {type(pipe).__name__}: it took no step")
-    blocks = family.block_counts(transformer.config)
+    config = config_of(transformer, family)
+    blocks = family.block_counts(config)
     return CountedWorkload(
         family=family.name,
-        transformer=MappingProxyType(dict(transformer.config)),
+        transformer=MappingProxyType(config),
         component_macs=_by_part(family, blocks, {key: count // 2 for key, count in flops.items()}),
         constant_macs=(total - sum(flops.values())) // 2,
         output_values=_by_part(family, blocks, values),

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from ecad.caching.modules import check_family, config_of
 from ecad.devices import choose_device, choose_dtype
 from ecad.errors import ConfigError, ModelError
 from ecad.families import Family, ModelSource, family_of_transformer, find_model
@@ -93,6 +94,9 @@ def load_model(
     if transformer is None:
         raise ModelError(f"{source.name!r} is a {type(pipe).__name__}, which has no diffusion transformer")
     family = family_of_transformer(type(transformer).__name__)
+    check_family(transformer, family)
+    if not all(each.count_key for each in family.block_lists):
+        source = replace(source, transformer_config=config_of(transformer, family))
     pipe.set_progress_bar_config(disable=True)
     if device_map is None:
         pipe.to(torch_device)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
 
 from ecad.errors import RunError
 from ecad.execution import ExecutionSettings
-from ecad.families import find_model
+from ecad.families import Family, dump_family, find_model
+from ecad.families.registry import is_shipped
 from ecad.prompts import PromptSet
 from ecad.sampling.subject import numerics_of
 from ecad.search.settings import ResolvedSearchSettings
@@ -39,9 +41,12 @@ def check_folder(
         numerics["threads"] = earlier if is_kept else execution.threads_each(torch.get_num_threads())
         if known and earlier is None:  # of a version that did not note it
             known["numerics"] = {**(known.get("numerics") or {}), "threads": numerics["threads"]}
+    source = find_model(settings.model)
+    family = source.family
     content = {
         "settings": {**settings.identity(), "generations": settings.generations},
-        "model": find_model(settings.model).name,
+        "model": source.name,
+        **({} if family is None or is_shipped(family) else {"family": _describe_family(family)}),
         "numerics": numerics,
         **({"asynchronous": True} if execution.asynchronous else {}),
         "prompts": {
@@ -66,7 +71,7 @@ def check_folder(
         )
     if extend and isinstance(known.get("settings"), dict):
         known["settings"] = {**known["settings"], "generations": settings.generations}
-    for part in {**content, "asynchronous": None}:
+    for part in {**content, "asynchronous": None, "family": None}:
         if known.get(part) != content.get(part):
             difference = first_difference(known.get(part), content.get(part), part)
             raise RunError(
@@ -74,6 +79,11 @@ def check_folder(
                 "continue it unchanged with --resume"
             )
     return content
+
+
+def _describe_family(family: Family) -> dict[str, str]:
+    """One that did not ship with ecad: its file is in the run folder, too."""
+    return {"name": family.name, "sha256": hashlib.sha256(dump_family(family).encode()).hexdigest()}
 
 
 def _describe_prompts(prompts: PromptSet) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ecad.devices import use_threads
 from ecad.errors import RunError, TransientEvaluationError
 from ecad.execution import Executor
 from ecad.measuring.comparison import Comparison, compare
@@ -22,12 +21,11 @@ from ecad.progress import WorkerReport
 from ecad.prompts import PromptSet
 from ecad.records import BatchScores, Candidate, Evaluation, Evaluator
 from ecad.sampling.generation import HELDOUT_FIRST_SEED
-from ecad.sampling.subject import Subject, prepare_subject
+from ecad.sampling.subject import Subject
 from ecad.schedule import Schedule, ScheduleShape
-from ecad.scoring import Scorer, make_quality
-from ecad.scoring.videos import for_videos
+from ecad.scoring import Scorer
 from ecad.search.settings import ResolvedSearchSettings
-from ecad.search.setup import PreparedRun
+from ecad.search.setup import PreparedRun, family_text, subject_elsewhere
 
 # Batches whose latency is measured where workers make the others.
 TIMED_BATCHES = 3
@@ -78,13 +76,10 @@ class RowFactory:
     first_seed: int
     device: str
     threads: int
+    family: str | None = None  # as in `EvaluatorFactory`
 
     def __call__(self) -> RowEvaluator:
-        use_threads(self.threads)
-        scorer = make_quality(self.settings.quality, self.device)
-        subject = prepare_subject(replace(self.settings.choice, device=self.device), self.settings.overrides)
-        if subject.makes_videos:
-            scorer = for_videos(scorer)
+        subject, scorer = subject_elsewhere(self.settings, self.device, self.threads, self.family)
         comparison = _comparison(
             self.settings, subject, scorer, self.contenders, self.prompts, self.first_seed
         )
@@ -130,7 +125,8 @@ def measured_rows(
     evaluator = RowEvaluator(_comparison(settings, run.subject, run.scorer, contenders, rest, first_seed))
 
     def factory_on(device: str, threads: int) -> RowFactory:
-        return RowFactory(settings, tuple(contenders), rest, first_seed, device, threads)
+        family = family_text(run.subject.model.family)
+        return RowFactory(settings, tuple(contenders), rest, first_seed, device, threads, family)
 
     scores: dict[str, tuple[float, ...]] = {}
     with executor_on(evaluator, factory_on) as executor:

@@ -9,6 +9,9 @@ from typing import Any
 
 from ecad.devices import free_memory_bytes, use_threads
 from ecad.execution import ExecutionSettings
+from ecad.families import Family
+from ecad.families.registry import adopt, is_shipped
+from ecad.families.spec_file import FAMILY_FILE, dump_family, parse_family
 from ecad.measuring.environment import environment
 from ecad.measuring.latency_table import TimeTable
 from ecad.measuring.stored_memory import stored_memory_note
@@ -82,6 +85,9 @@ def prepare(
     start = start_schedules(folder, settings, subject.shape)
     announce(_stored_memory(settings, subject))
     folder.write_config(content)
+    described = family_text(subject.model.family)
+    if described is not None:
+        folder.write_text(FAMILY_FILE, described)
     keep_start(folder, start)
     folder.write_json("environment.json", environment_of(subject))
     table = latency_table(folder, settings, subject, search_prompts)
@@ -152,17 +158,31 @@ class EvaluatorFactory:
     first_seed: int
     device: str
     threads: int
+    # The file of a family that did not ship with ecad: another process must be told.
+    family: str | None = None
 
     def __call__(self) -> ModelEvaluator:
-        use_threads(self.threads)
-        scorer = make_quality(self.settings.quality, self.device)
-        choice = replace(self.settings.choice, device=self.device)
-        subject = prepare_subject(choice, self.settings.overrides)
-        if subject.makes_videos:
-            scorer = for_videos(scorer)
+        subject, scorer = subject_elsewhere(self.settings, self.device, self.threads, self.family)
         evaluator = make_evaluator(self.settings, subject, scorer, self.prompts, self.first_seed)
         subject.model.free_text_encoders()
         return evaluator
+
+
+def subject_elsewhere(
+    settings: ResolvedSearchSettings, device: str, threads: int, family: str | None
+) -> tuple[Subject, Scorer]:
+    """A run's model and scorer, in another process than the driver's."""
+    if family is not None:
+        adopt(parse_family(family, "the run's family"))
+    use_threads(threads)
+    scorer = make_quality(settings.quality, device)
+    subject = prepare_subject(replace(settings.choice, device=device), settings.overrides)
+    return subject, for_videos(scorer) if subject.makes_videos else scorer
+
+
+def family_text(family: Family) -> str | None:
+    """The file of a family that did not ship with ecad."""
+    return None if is_shipped(family) else dump_family(family)
 
 
 def environment_of(subject: Subject) -> dict[str, Any]:

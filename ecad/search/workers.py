@@ -19,7 +19,7 @@ from ecad.progress import WorkerReport
 from ecad.records import Evaluator
 from ecad.search.evaluator import ModelEvaluator
 from ecad.search.settings import ResolvedSearchSettings
-from ecad.search.setup import EvaluatorFactory, PreparedRun
+from ecad.search.setup import EvaluatorFactory, PreparedRun, family_text
 
 # A device and a number of threads -> what makes an evaluator there
 FactoryOn = Callable[[str, int], Callable[[], Evaluator]]
@@ -107,6 +107,7 @@ class Executors:
                 evaluator.first_seed,
                 self._device.type,
                 self._threads,
+                family_text(self._run.subject.model.family),
             )
         else:
             raise TypeError(f"nothing makes a {type(evaluator).__name__} in another process")

@@ -1,6 +1,7 @@
 """One folder per run. Its files are plain text, written so that a stop at any moment leaves them valid.
 
 config.yaml          settings, model, prompt hashes; decides whether the run may be continued
+family.yaml          the family of the model, if that came from a file
 environment.json     versions and hardware of the last start (for people; never compared)
 evaluations.jsonl    the evaluation log, see ecad.storage.log
 *.waiting.jsonl      evaluations that came before their turn; gone when all of them are in the log
@@ -24,6 +25,9 @@ import yaml
 
 from ecad.atomic import write_text
 from ecad.errors import RunError, one_line
+from ecad.families import load_family
+from ecad.families.registry import use
+from ecad.families.spec_file import FAMILY_FILE
 from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
 from ecad.storage.log import EvaluationLog, read_evaluations
@@ -46,7 +50,14 @@ class RunFolder(LockedFolder[EvaluationLog]):
         """The folder of a run that was started before."""
         if not (path / "config.yaml").is_file():
             raise RunError(f"{path} is not a run folder: it has no config.yaml (start one with ecad search)")
-        return cls(path)
+        folder = cls(path)
+        folder.use_family()
+        return folder
+
+    def use_family(self) -> None:
+        """Make the run's family known, if it came from a file."""
+        if (self.path / FAMILY_FILE).is_file():
+            use(load_family(self.path / FAMILY_FILE))
 
     @property
     def is_started(self) -> bool:

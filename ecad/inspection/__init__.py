@@ -1,0 +1,6 @@
+"""What a transformer that ecad does not know is made of: looked at, and watched in one forward."""
+
+from ecad.inspection.describing import Description, describe
+from ecad.inspection.sources import inspect_source
+
+__all__ = ["Description", "describe", "inspect_source"]
