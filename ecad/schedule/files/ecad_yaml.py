@@ -21,6 +21,7 @@ from ecad.errors import ConfigError, EcadError, ScheduleError, one_line
 from ecad.families import FAMILIES, BlockList
 from ecad.resources import find_schedule, list_schedules
 from ecad.schedule.files.official import dump_official, is_official, parse_official
+from ecad.schedule.files.smoothcache import is_smoothcache
 from ecad.schedule.files.yaml_nodes import Node, YamlMistake, parse_yaml, shown
 from ecad.schedule.files.yaml_text import dump_plain
 from ecad.schedule.heuristics import is_heuristic
@@ -49,6 +50,11 @@ def load_schedule(source: str | os.PathLike[str]) -> Schedule:
 
     A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name.
     """
+    return parse_schedule(*read_text(source))
+
+
+def read_text(source: str | os.PathLike[str]) -> tuple[str, str]:
+    """A schedule's text, not yet parsed, and what to call its origin in a message."""
     path = _find(source)
     try:
         with path.open("rb") as file:
@@ -63,7 +69,7 @@ def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ScheduleError(one_line(f"{path}, line {line}: not UTF-8 text ({error.reason})")) from None
-    return parse_schedule(text, str(path))
+    return text, str(path)
 
 
 def parse_schedule(text: str, origin: str) -> Schedule:
@@ -71,6 +77,13 @@ def parse_schedule(text: str, origin: str) -> Schedule:
 
     ecad's own YAML or the official implementation's JSON, recognised by the content.
     """
+    if is_smoothcache(text):
+        raise ScheduleError(
+            one_line(
+                f"{origin}: masks of SmoothCache, which name no model: ecad schedule import FILE --model MODEL -o OUT "
+                "makes a schedule of them"
+            )
+        )
     try:
         if is_official(text):
             return parse_official(text)
@@ -207,17 +220,18 @@ def _array_from(node: Node, block_list: BlockList, steps: int, blocks: int) -> B
 
 def save_schedule(schedule: Schedule, path: str | os.PathLike[str]) -> None:
     """Write a schedule file, its folder too if need be; an existing file is replaced as a whole or not at all."""
-    _write(dump_schedule(schedule), path)
+    write_text(dump_schedule(schedule), path)
 
 
 def save_official(
     schedule: Schedule, path: str | os.PathLike[str], metrics: Mapping[str, Any] | None = None
 ) -> None:
     """Write a schedule as JSON of the official ECAD implementation; see `dump_official`."""
-    _write(dump_official(schedule, metrics), path)
+    write_text(dump_official(schedule, metrics), path)
 
 
-def _write(text: str, path: str | os.PathLike[str]) -> None:
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """A schedule's text as a file, all or nothing; ScheduleError if it cannot be written or would be too large."""
     content = text.encode("utf-8")
     if len(content) > MAX_FILE_BYTES:
         raise ScheduleError(
