@@ -20,6 +20,7 @@ from ecad.atomic import write_bytes
 from ecad.errors import ConfigError, EcadError, ScheduleError, one_line
 from ecad.families import FAMILIES, BlockList
 from ecad.resources import find_schedule, list_schedules
+from ecad.schedule.files.addresses import fetch, is_address, is_collapsed_address
 from ecad.schedule.files.official import dump_official, is_official, parse_official
 from ecad.schedule.files.smoothcache import is_smoothcache
 from ecad.schedule.files.yaml_nodes import Node, YamlMistake, parse_yaml, shown
@@ -48,14 +49,28 @@ _SIGNATURE = ("family", "blocks")  # keys of `model` that say what the schedule 
 def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win.
 
-    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name.
+    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name. It may lie elsewhere:
+    "hf://owner/name/fast.yaml" on a model hub ("hf://owner/name@v1/fast.yaml" at a revision), or anywhere at
+    "https://host/fast.yaml#sha256=HEX", the hash of the content.
     """
     return parse_schedule(*read_text(source))
 
 
 def read_text(source: str | os.PathLike[str]) -> tuple[str, str]:
     """A schedule's text, not yet parsed, and what to call its origin in a message."""
-    path = _find(source)
+    if isinstance(source, str) and is_address(source):
+        content, origin = fetch(source, MAX_FILE_BYTES)
+    else:
+        content, origin = _read_file(_find(source))
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ScheduleError(one_line(f"{origin}, line {line}: not UTF-8 text ({error.reason})")) from None
+    return text, origin
+
+
+def _read_file(path: Path) -> tuple[bytes, str]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -64,12 +79,7 @@ def read_text(source: str | os.PathLike[str]) -> tuple[str, str]:
     if len(content) > MAX_FILE_BYTES:
         size = f"more than {MAX_FILE_BYTES / 1e6:g} MB"
         raise ScheduleError(one_line(f"{path} is too large for a schedule: it has {size}"))
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ScheduleError(one_line(f"{path}, line {line}: not UTF-8 text ({error.reason})")) from None
-    return text, str(path)
+    return content, str(path)
 
 
 def parse_schedule(text: str, origin: str) -> Schedule:
@@ -122,6 +132,8 @@ def _hint(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=3)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
+    if is_collapsed_address(name):
+        return "give an address as text, not as a Path, which makes one slash of two"
     if is_heuristic(name):
         return f"{name} is a heuristic: write its file with ecad schedule new {name} --model MODEL -o FILE"
     one_of_each = [next(group) for _, group in groupby(known, lambda each: each.partition("/")[0])]
