@@ -22,7 +22,7 @@ from ecad.families import FAMILIES, BlockList
 from ecad.resources import find_schedule, list_schedules
 from ecad.schedule.files.addresses import fetch, is_address, is_collapsed_address
 from ecad.schedule.files.official import dump_official, is_official, parse_official
-from ecad.schedule.files.smoothcache import is_smoothcache
+from ecad.schedule.files.strangers import what_else
 from ecad.schedule.files.yaml_nodes import Node, YamlMistake, parse_yaml, shown
 from ecad.schedule.files.yaml_text import dump_plain
 from ecad.schedule.heuristics import is_heuristic
@@ -87,13 +87,9 @@ def parse_schedule(text: str, origin: str) -> Schedule:
 
     ecad's own YAML or the official implementation's JSON, recognised by the content.
     """
-    if is_smoothcache(text):
-        raise ScheduleError(
-            one_line(
-                f"{origin}: masks of SmoothCache, which name no model: ecad schedule import FILE --model MODEL -o OUT "
-                "makes a schedule of them"
-            )
-        )
+    something_else = what_else(text)
+    if something_else is not None:
+        raise ScheduleError(one_line(f"{origin} is {something_else}"))
     try:
         if is_official(text):
             return parse_official(text)
@@ -114,6 +110,10 @@ def _find(source: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # no permission, no such user (~name), name too long
         reason = error.strerror if isinstance(error, OSError) else error
         raise ScheduleError(one_line(f"cannot read the schedule {shown(str(source))}: {reason}")) from None
+    if is_something_else and (path / "front").is_dir():
+        raise ScheduleError(
+            one_line(f"{path} is a run, not a schedule file: its schedules are {path}/front/*.yaml")
+        )
     if is_something_else:
         raise ScheduleError(one_line(f"{path} is a folder or a device, not a schedule file"))
     known: list[str] = []

@@ -37,7 +37,7 @@ def is_smoothcache(text: str) -> bool:
         content = json.loads(text.lstrip("\ufeff"))
     except (ValueError, RecursionError):
         return False
-    return "cache_schedule" not in content and any(isinstance(value, list) for value in content.values())
+    return bool(content) and all(isinstance(value, list) for value in content.values())
 
 
 def parse_smoothcache(text: str, like: ScheduleShape, origin: str) -> Schedule:

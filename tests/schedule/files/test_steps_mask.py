@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +164,47 @@ def test_the_real_cache_dit_reads_the_mask(cache_dit, tmp_path: Path) -> None:  
     assert config.steps_computation_mask == list(MASK)
     assert (config.steps_computation_policy, config.num_inference_steps) == ("static", 10)
     assert (config.Fn_compute_blocks, config.Bn_compute_blocks, config.max_warmup_steps) == (1, 0, 3)
+
+
+_RUN = """
+import sys
+import cache_dit
+import torch
+from tiny_models import tiny_flux
+
+pipe = tiny_flux()
+pipe.set_progress_bar_config(disable=True)
+calls = {}
+
+def count(name):
+    calls[name] = []
+    return lambda *arguments: calls[name].append(step[0])
+
+step = [-1]
+pipe.transformer.register_forward_pre_hook(lambda *arguments: step.__setitem__(0, step[0] + 1))
+for name in ("transformer_blocks", "single_transformer_blocks"):
+    for number, block in enumerate(getattr(pipe.transformer, name)):
+        block.register_forward_pre_hook(count(f"{name}.{number}"))
+cache_dit.enable_cache(pipe, **cache_dit.load_configs(sys.argv[1]))
+pipe("a cat", num_inference_steps=10, height=64, width=64, output_type="latent")
+for name, steps in calls.items():
+    print("ran", name, *steps)
+"""
+
+
+def test_the_real_cache_dit_follows_the_mask(cache_dit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The first block runs in every step, the others in those with 1. In a process of its own: it patches classes."""
+    path = tmp_path / "fast.yaml"
+    export_schedule(heuristic(f"output:{STEPS}", FLUX), path, "cache-dit")
+    tests = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
+    command = [sys.executable, "-c", _RUN, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    ran = {words[1]: words[2:] for line in done.stdout.splitlines() if (words := line.split())[:1] == ["ran"]}
+    assert ran.pop("transformer_blocks.0") == [str(step) for step in range(10)]
+    assert len(ran) == 4
+    assert all(steps == STEPS.split(",") for steps in ran.values()), ran
 
 
 @pytest.mark.parametrize("text", ["output:0,1,2,5,8", "output:0", "mask:0,9", "fora:2"])
