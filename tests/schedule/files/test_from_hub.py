@@ -221,6 +221,25 @@ def test_the_command_line_online_and_offline(hub: Hub, tmp_path: Path) -> None:
     assert hub.requests == []
 
 
+def test_generate_reads_it_before_it_loads_a_model(hub: Hub) -> None:
+    from typer.testing import CliRunner
+
+    from ecad.cli.main import app
+
+    command = [
+        "generate",
+        "--model",
+        "pixart-mini",
+        "--prompt",
+        "a cat",
+        "--schedule",
+        "hf://owner/name/slow.yaml",
+    ]
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, ScheduleError)
+    assert "owner/name has no file 'slow.yaml'" in str(error)
+
+
 # --- what it refuses ---
 
 
