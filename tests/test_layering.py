@@ -251,7 +251,7 @@ def test_the_tests_have_the_same_tree():
         path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
     }
     strangers = [str(folder) for folder in folders if not (PACKAGE / folder).is_dir()]
-    assert sorted(strangers) == ["parity"]
+    assert sorted(strangers) == ["conformance", "parity"]
 
 
 def contributing_table() -> str:

@@ -9,12 +9,17 @@ import torch
 from torch.utils._pytree import tree_map
 
 from ecad.caching.modules import Key
+from ecad.caching.stores import Slot
 from ecad.caching.sums import Sums
 
-TWICE = (
-    "{} was called twice in one forward (chunked feed-forward?): its outputs cannot be told apart, switch that off "
-    "while a schedule is applied"
-)
+
+def too_often(name: str, calls: int = 1) -> str:
+    """What to say of a module that ran more than `calls` times in one forward."""
+    times = "twice" if calls == 1 else f"more than {calls} times"
+    return (
+        f"{name} was called {times} in one forward (chunked feed-forward?): its outputs cannot be told apart, switch "
+        "that off while a schedule is applied"
+    )
 
 
 class BlockRun:
@@ -51,7 +56,7 @@ class BlockRun:
         reads: list[bool],
         keeps: list[bool],
         keys: tuple[Key, ...],
-        store: dict[Key, Any],
+        store: dict[Slot, Any],
         shared: dict[str, Any],
         kept: dict[str, Any],
         copies: bool = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -35,6 +36,19 @@ def check_model(pipeline: Any | None, transformer: nn.Module, schedule: Schedule
     _refuse_other_caches(pipeline, transformer)
     _check_components(transformer, family)
     return component_modules(transformer, family)
+
+
+def refuse_different_families(pipeline: Any | None, transformers: Sequence[nn.Module]) -> None:
+    """One schedule is for all transformers of a pipeline."""
+    if len(transformers) == 1:
+        return
+    families = {type(each).__name__: family_of_transformer(type(each).__name__).name for each in transformers}
+    if len(set(families.values())) > 1:
+        named = " and ".join(f"a {name} of family {family!r}" for name, family in families.items())
+        raise ModelError(
+            f"{type(pipeline).__name__} has {named}, and a schedule is for one family: apply it to one of them alone "
+            "(ecad.apply(pipe.transformer, ...))"
+        )
 
 
 def _refuse_compiled_forward(module: nn.Module, name: str) -> None:

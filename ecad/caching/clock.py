@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ecad.caching.inputs import Inputs
+from ecad.caching.passes import ANOTHER_PIPELINE, Passes
 from ecad.errors import ScheduleError
 
 Lane = str | int  # see Tick
@@ -25,6 +26,7 @@ class Tick:
     starts_call: bool  # the first forward of a pipeline call
     starts_lane: bool  # this lane did not run in the step before: nothing that is stored may be reused
     steps: int  # of the scheduler in the current call
+    takes_over: bool = False  # another transformer of the pipeline did the call's steps before
 
 
 class StepClock(Protocol):
@@ -43,12 +45,6 @@ class StepClock(Protocol):
         """Go on from a position of this or another clock of the same pipeline."""
 
 
-_ANOTHER_PIPELINE = (
-    " (if another pipeline, with a scheduler of its own, runs this transformer: apply the schedule to that one, or to "
-    "the transformer alone)"
-)
-
-
 class SchedulerClock:
     """The step index of the pipeline's scheduler.
 
@@ -56,27 +52,37 @@ class SchedulerClock:
     call, so a call that was interrupted cannot leave a stale count. Image-to-image calls start at the
     scheduler's `begin_index`. Schedulers without a `step_index` (DDIM, DDPM) are counted from the same event.
 
-    `numbers_passes` allows several forwards a step outside of any context (FLUX image-to-image with true
-    guidance); they must be as many at every step, since only their order tells them apart.
+    There may be several forwards a step outside of any context (FLUX image-to-image with true guidance): see `Passes`.
+
+    A pipeline with two transformers (Wan 2.2) has a clock for each: `others` are those of the others. One of them may
+    begin in the middle of a call that another began.
     """
 
-    def __init__(self, pipeline: Any, steps: int | None, numbers_passes: bool = False) -> None:
+    def __init__(self, pipeline: Any, steps: int | None) -> None:
         self._pipeline = pipeline  # whose scheduler it is at each call, since users replace `pipe.scheduler`
         self._steps = steps  # that every call must have; None: each may have its own
-        self._numbers_passes = numbers_passes
+        self.others: tuple[SchedulerClock, ...] = ()
         self.reset()
+
+    @classmethod
+    def for_all(cls, pipeline: Any, steps: int | None, transformers: int) -> list[SchedulerClock]:
+        """One for each transformer of the pipeline."""
+        clocks = [cls(pipeline, steps) for _ in range(transformers)]
+        for clock in clocks:
+            clock.others = tuple(other for other in clocks if other is not clock)
+        return clocks
 
     def reset(self) -> None:
         self._timesteps: Any = None  # the tensor that marks the current call
         self._start_step = 0  # of the current call
-        self._first_timestep: float | None = None  # of the call's first forward
+        self._passes = Passes()  # without a context, in the current call
         self._last_steps: dict[Lane, int] = {}  # the newest step of each lane in the current call
 
     def position(self) -> Any:
-        return self._timesteps, self._start_step, self._last_steps
+        return self._timesteps, self._start_step, self._last_steps, self._passes
 
     def go_to(self, position: Any) -> None:
-        self._timesteps, self._start_step, self._last_steps = position
+        self._timesteps, self._start_step, self._last_steps, self._passes = position
 
     def tick(self, context: str | None = None, inputs: Inputs | None = None) -> Tick:
         scheduler: Any = getattr(self._pipeline, "scheduler", None)
@@ -84,14 +90,16 @@ class SchedulerClock:
         if timesteps is None or _was_never_set(scheduler):
             raise ScheduleError(
                 "the scheduler has no timesteps yet: call scheduler.set_timesteps(...) before the transformer"
-                + _ANOTHER_PIPELINE
+                + ANOTHER_PIPELINE
             )
         starts_call = timesteps is not self._timesteps
         steps = len(timesteps)
-        if starts_call and not _is_at_its_start(scheduler):
+        takes_over = any(other._timesteps is timesteps for other in self.others)
+        takes_over = takes_over and starts_call and not _is_at_its_start(scheduler)
+        if starts_call and not takes_over and not _is_at_its_start(scheduler):
             raise ScheduleError(
                 f"the scheduler is at step {scheduler.step_index} of a call that it began before"
-                + _ANOTHER_PIPELINE
+                + ANOTHER_PIPELINE
             )
         if starts_call and self._steps not in (None, steps):
             raise ScheduleError(self._other_number(scheduler, steps))
@@ -107,24 +115,29 @@ class SchedulerClock:
             step = last_steps.get(0 if context is None else context, -1) + 1
         if not 0 <= step < steps:
             raise ScheduleError(
-                f"the scheduler is at step {step}, the applied schedule has {steps} steps" + _ANOTHER_PIPELINE
+                f"the scheduler is at step {step}, the applied schedule has {steps} steps" + ANOTHER_PIPELINE
             )
-        start_step = self._start_step if last_steps else step
-        if not last_steps and self._numbers_passes and context is None and inputs is not None:
-            self._first_timestep = inputs.timestep  # the one time in a call that this waits for a GPU
-        lane = self._number_of_pass(step, start_step, last_steps, inputs) if context is None else context
+        start_step, passes = (self._start_step, self._passes) if last_steps else (step, Passes())
+        lane: Lane
+        if context is None:
+            lane, passes = passes.next(step, start_step, inputs)
+        else:
+            lane = context
         last_step = last_steps.get(lane)
         if last_step is not None and step <= last_step:
             raise ScheduleError(
-                f"the transformer ran twice in step {step}: a pipeline that calls it more than once a step "
-                "(separate guidance passes) would mix up the stored outputs, and ecad does not support it here"
-                + _ANOTHER_PIPELINE
+                f"the transformer ran twice in step {step} within one cache context, which would mix up the stored "
+                "outputs: give each pass a context of its own" + ANOTHER_PIPELINE
             )
+        if starts_call and not takes_over:
+            for other in self.others:
+                other.reset()
         self._timesteps = timesteps
         self._start_step = start_step
+        self._passes = passes
         self._last_steps = {**last_steps, lane: step}
         starts_lane = last_step is None or step != last_step + 1
-        return Tick(step, lane, starts_call, starts_lane, steps)
+        return Tick(step, lane, starts_call, starts_lane, steps, takes_over)
 
     def _other_number(self, scheduler: Any, steps: int) -> str:
         """What to do about a call that does not have the schedule's number of steps."""
@@ -141,24 +154,6 @@ class SchedulerClock:
             "steps you want, or stretch this one with ecad.apply(..., steps='resample')"
         )
 
-    def _number_of_pass(
-        self, step: int, start_step: int, last_steps: dict[Lane, int], inputs: Inputs | None
-    ) -> int:
-        """How many forwards without a context this step has had so far."""
-        passes = [last for lane, last in last_steps.items() if isinstance(lane, int)]
-        if not self._numbers_passes or not passes:
-            return 0
-        number = passes.count(step)
-        if number == 0 and passes.count(max(passes)) != len(passes):
-            raise _uneven_passes(max(passes), passes.count(max(passes)), len(passes))
-        if number == len(passes) and (step != start_step or self._is_another_step(inputs)):
-            raise _uneven_passes(step, number + 1, len(passes))
-        return number
-
-    def _is_another_step(self, inputs: Inputs | None) -> bool:
-        """Whether a forward in the scheduler's first step has another timestep than the first one had."""
-        return inputs is not None and inputs.timestep != self._first_timestep
-
 
 def _was_never_set(scheduler: Any) -> bool:
     """Whether the timesteps are those of training, that some schedulers have until `set_timesteps`."""
@@ -172,14 +167,6 @@ def _is_at_its_start(scheduler: Any) -> bool:
     """Whether no step of the scheduler's call is done: before its first step an index is None, or where it begins."""
     step = getattr(scheduler, "step_index", None)
     return step is None or step == (getattr(scheduler, "begin_index", None) or 0)
-
-
-def _uneven_passes(step: int, count: int, count_before: int) -> ScheduleError:
-    return ScheduleError(
-        f"the transformer ran {count} times in step {step} of the schedule, but {count_before} times in the step "
-        "before: without a cache context round each, the forwards of a step cannot be told apart"
-        + _ANOTHER_PIPELINE
-    )
 
 
 class CountingClock:

@@ -53,6 +53,8 @@ def _components(transformer: nn.Module, family: Family) -> Iterator[tuple[Key, s
                 if not component.is_in(number, len(blocks)):
                     continue
                 where = f"{block_list.name}[{number}]"
+                if component.is_optional and getattr(block, component.name, block) is None:
+                    continue
                 try:
                     module = block.get_submodule(component.name)
                 except AttributeError:

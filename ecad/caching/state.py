@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from threading import get_ident
 from typing import Any
 
-import torch
-
-from ecad.caching.block_run import TWICE, BlockRun
+from ecad.caching.block_run import BlockRun, too_often
 from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.caching.compiling import Compiling
 from ecad.caching.inputs import Inputs
+from ecad.caching.lanes import CacheSnapshot, LaneState, slot_of
 from ecad.caching.modules import Key
 from ecad.caching.plan import Plan
-from ecad.caching.stores import HostStore, new_store
+from ecad.caching.stores import HostStore
 from ecad.caching.sums import Sums
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
@@ -24,47 +23,6 @@ _GONE_ROUND = (
     "{} did not run under ecad's control: another tool has replaced the forward of the model, its blocks or its "
     "components; remove it, or apply the schedule after it"
 )
-
-
-class _LaneState:
-    """The stored outputs of one lane (see `Tick`), and the plan they follow."""
-
-    def __init__(self, plan: Plan, layout: Hashable, store: str | None) -> None:
-        self.plan = plan
-        self.layout = layout  # of the inputs that the stored outputs were made of
-        self.store = new_store(store)
-        self.blanks: dict[Key, torch.Tensor] = {}
-        self.output: Any = None  # the transformer's own, as it was returned
-        self.sums: dict[int, Sums] = {}  # by the number of the stretch
-
-    def blank_of(self, key: Key) -> torch.Tensor | None:
-        """A stand-in for an output that nobody reads: right shape, dtype and device, and no memory of its own."""
-        return self.blanks.get(key)
-
-    def note_blank(self, key: Key, output: Any) -> None:
-        # The block still joins it to its neighbours, so it must be of the right shape; zeros raise no warnings.
-        if key not in self.blanks and isinstance(output, torch.Tensor):
-            self.blanks[key] = output.new_zeros(()).expand(output.shape)
-
-
-@dataclass(frozen=True)
-class LaneSnapshot:
-    """What one lane has stored."""
-
-    first_step: int
-    layout: Hashable
-    store: Mapping[Key, Any]
-    blanks: Mapping[Key, torch.Tensor]
-    output: Any
-
-
-@dataclass(frozen=True)
-class CacheSnapshot:
-    """What is stored between two steps of a call; the outputs themselves are shared, not copied."""
-
-    position: Any  # of the clock
-    store: str | None  # in which form outputs are held
-    lanes: Mapping[Lane, LaneSnapshot]
 
 
 class CacheState:
@@ -92,17 +50,18 @@ class CacheState:
         self.summed_runs = summed_runs
         self._store = store  # where outputs are kept, see `ecad.caching.stores`
         self._keys = frozenset(keys)  # the components that a forward must call
-        self._feeders = _components_that_feed(schedule)
+        self._parts = {each.name: each.components for each in schedule.spec.block_lists}
         self._plans: dict[int, Plan] = {}  # by the first step of a call
-        self._lanes: dict[Lane, _LaneState] = {}
+        self._lanes: dict[Lane, LaneState] = {}
         self._tick: Tick | None = None  # of the forward that is running
-        self._ran: set[Key] = set()  # components that were called in it
+        self._ran: dict[Key, int] = {}  # how often components were called in it
         self._done_ahead: dict[tuple[Key, ...], BlockRun] = {}  # what blocks that were done already find
         self._hooked_output = False  # whether the transformer itself was called in it through its hook
         self._thread = 0  # that runs it
         self._shared: dict[str, Any] = {}  # by the blocks of the forward that is running
         self._kept: dict[str, Any] = {}  # by the blocks, during a call
         self.compiling = Compiling()
+        self.others: tuple[CacheState, ...] = ()  # of transformers that take turns with this one
 
     def begin_forward(self, context: str | None = None, inputs: Inputs | None = None) -> bool:
         """Called before each forward of the transformer; returns whether a call begins with it.
@@ -120,23 +79,39 @@ class CacheState:
         self._thread = get_ident()
         if tick.starts_call:
             self.clear()
+            for other in self.others:
+                if tick.takes_over:
+                    other.forget_lanes_before(tick.step)
+                else:
+                    other.clear()
             if tick.steps != self.schedule.steps:
                 self.schedule = self._given.resample(tick.steps)
                 self._plans.clear()
+        self.forget_lanes_before(tick.step - 1)
         layout = None if inputs is None else inputs.layout
         lane = self._lanes.get(tick.lane)
-        if lane is not None and not tick.starts_lane and lane.layout != layout:
+        if lane is None or lane.layout != layout:
             # Guidance switched off, another size: what is stored fits nothing any more.
             tick = replace(tick, starts_lane=True)
-        if tick.starts_lane:
+        if lane is None or tick.starts_lane:
             # The first step recomputes everything, also where img2img enters the schedule in the middle.
-            self._lanes[tick.lane] = _LaneState(self._plan_from(tick.step), layout, self._store)
+            lane = self._lanes[tick.lane] = LaneState(self._plan_from(tick.step), layout, self._store)
+        lane.step = tick.step
         self._ran.clear()
         self._done_ahead.clear()
         self._shared = {}
         self._hooked_output = False
         self._tick = tick
         return tick.starts_call
+
+    def let_pass(self) -> None:
+        """A forward that no schedule is about begins."""
+        self._tick = None
+
+    def forget_lanes_before(self, step: int) -> None:
+        """Drop what passes have stored that did not run from this step on: they would start anew."""
+        for name in [name for name, lane in self._lanes.items() if lane.step < step]:
+            del self._lanes[name]
 
     def end_forward(self, output: Any) -> None:
         """Called with the result of each forward that did not fail. Refuses one that went past the hooks."""
@@ -151,8 +126,9 @@ class CacheState:
             self._lanes[tick.lane].output = output
         if tick is not None and self.schedule.reuses_output and not self._hooked_output:
             raise ScheduleError(_GONE_ROUND.format("the transformer"))
-        if tick is not None and tick.starts_lane and not self._keys <= self._ran:
-            block_list, block, component = min(self._keys - self._ran)
+        # Later passes may leave blocks out on purpose (skip-layer guidance).
+        if tick is not None and tick.starts_call and not self._keys <= self._ran.keys():
+            block_list, block, component = min(self._keys - self._ran.keys())
             name = self.schedule.spec.block_list(block_list).component_names[component]
             raise ScheduleError(_GONE_ROUND.format(f"{block_list}[{block}].{name}"))
 
@@ -178,12 +154,7 @@ class CacheState:
 
     def snapshot(self) -> CacheSnapshot:
         """The state between two steps. It serves another schedule only if `keeps_everything` was set until now."""
-        lanes = {
-            name: LaneSnapshot(
-                lane.plan.first_step, lane.layout, dict(lane.store), dict(lane.blanks), lane.output
-            )
-            for name, lane in self._lanes.items()
-        }
+        lanes = {name: lane.snapshot() for name, lane in self._lanes.items()}
         return CacheSnapshot(self.clock.position(), self._store, lanes)
 
     def restore(self, snapshot: CacheSnapshot) -> None:
@@ -193,19 +164,12 @@ class CacheState:
         self.clear()
         self.clock.go_to(snapshot.position)
         for name, saved in snapshot.lanes.items():
-            lane = _LaneState(self._plan_from(saved.first_step), saved.layout, self._store)
-            lane.store.update(saved.store)
-            lane.blanks.update(saved.blanks)
-            lane.output = saved.output
-            self._lanes[name] = lane
+            self._lanes[name] = LaneState.of(saved, self._plan_from(saved.first_step), self._store)
 
     @property
     def stored_outputs(self) -> int:
         """Number of outputs that are stored at the moment."""
-        return sum(
-            len(lane.store) + (lane.output is not None) + sum(each.tensors for each in lane.sums.values())
-            for lane in self._lanes.values()
-        )
+        return sum(lane.stored_outputs for lane in self._lanes.values())
 
     def run_transformer(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -236,8 +200,8 @@ class CacheState:
             return self._done_ahead.pop(keys)
         if keys[0] in self._ran:
             block_list, block, _ = keys[0]
-            raise ScheduleError(TWICE.format(f"{block_list}[{block}]"))
-        self._ran.update(keys)
+            raise ScheduleError(too_often(f"{block_list}[{block}]"))
+        self._ran.update(dict.fromkeys(keys, 1))
         lane = self._lanes[tick.lane]
         plan, step = lane.plan, tick.step
         block_list, block, _ = keys[0]
@@ -292,7 +256,7 @@ class CacheState:
             self._done_ahead[those] = inside
         return found
 
-    def _join_stretches(self, run: BlockRun, lane: _LaneState, place: tuple[str, int, int]) -> None:
+    def _join_stretches(self, run: BlockRun, lane: LaneState, place: tuple[str, int, int]) -> None:
         """What the block at a (block list, step, block) has to do with the sums of its lane."""
         plan, (_, step, block) = lane.plan, place
         number = plan.in_stretch.get(place)
@@ -317,43 +281,37 @@ class CacheState:
         if tick is None:  # the block is used outside a forward of the transformer: not ours to cache
             return forward(*args, **kwargs)
         block_list, block, component = key
-        if key in self._ran:
-            raise ScheduleError(TWICE.format(f"component {component} of {block_list}[{block}]"))
-        self._ran.add(key)
+        part = self._parts[block_list][component]
+        call = self._ran.get(key, 0)
+        if call == part.calls:
+            raise ScheduleError(too_often(f"{block_list}[{block}].{part.name}", part.calls))
+        self._ran[key] = call + 1
+        slot = slot_of(key, call)
         lane = self._lanes[tick.lane]
         plan, step = lane.plan, tick.step
         is_new = plan.runs[block_list][step][block][component]
         output = None
         if not is_new:
             if plan.reads[block_list][step][block][component]:
-                output = lane.store.get(key)
+                output = lane.store.get(slot)
                 is_new = output is None  # a block that was left out in the step before has nothing stored
             else:
-                output = lane.blank_of(key)
+                output = lane.blank_of(slot)
+        is_reused = output is not None
         if output is None:
             output = forward(*args, **kwargs)
-            self.recomputed += 1
-            if (block_list, component) in self._feeders:
-                lane.note_blank(key, output)
-        else:
-            self.reused += 1
+            if part.feeds is not None:
+                lane.note_blank(slot, output)
+        if call == 0:  # all calls of a component are one execution
+            self.reused += is_reused
+            self.recomputed += not is_reused
         if not (self.keeps_everything or plan.keeps[block_list][step][block][component]):
-            lane.store.pop(key, None)
+            lane.store.pop(slot, None)
         elif is_new:
-            lane.store[key] = output
+            lane.store[slot] = output
         return output
 
     def _plan_from(self, step: int) -> Plan:
         if step not in self._plans:
             self._plans[step] = Plan(self.schedule, step, self.summed_runs)
         return self._plans[step]
-
-
-def _components_that_feed(schedule: Schedule) -> frozenset[tuple[str, int]]:
-    """(block list, component index) of those whose output only another component reads."""
-    return frozenset(
-        (block_list.name, index)
-        for block_list in schedule.spec.block_lists
-        for index, component in enumerate(block_list.components)
-        if component.feeds is not None
-    )

@@ -12,11 +12,13 @@ from torch.utils._pytree import tree_map
 from ecad.caching.modules import Key
 from ecad.errors import ScheduleError
 
+Slot = Key | tuple[str, int, int, int]  # of an output: its component's first call, or call number 1, 2, ...
+
 HALF, HOST = "bfloat16", "cpu"
 STORES = (HALF, HOST)
 
 
-def new_store(kind: str | None) -> dict[Key, Any]:
+def new_store(kind: str | None) -> dict[Slot, Any]:
     """An empty one. ScheduleError for a kind that is not known."""
     if kind is None:
         return {}
@@ -27,19 +29,19 @@ def new_store(kind: str | None) -> dict[Key, Any]:
     raise ScheduleError(f"store must be one of {', '.join(STORES)} (or None, as they are), not {kind!r}")
 
 
-class _PackingStore(dict[Key, Any]):
+class _PackingStore(dict[Slot, Any]):
     """A dictionary of outputs (tensors, or tuples of them) that holds each in another form."""
 
-    def __setitem__(self, key: Key, output: Any) -> None:
+    def __setitem__(self, key: Slot, output: Any) -> None:
         super().__setitem__(key, tree_map(self._packed, output))
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Slot) -> Any:
         return tree_map(self._unpacked, super().__getitem__(key))
 
-    def get(self, key: Key, default: Any = None) -> Any:
+    def get(self, key: Slot, default: Any = None) -> Any:
         return default if super().get(key) is None else self[key]
 
-    def pop(self, key: Key, *default: Any) -> Any:
+    def pop(self, key: Slot, *default: Any) -> Any:
         if key not in self:
             return super().pop(key, *default)
         output = self[key]
@@ -81,10 +83,10 @@ class HostStore(_PackingStore):
     def __init__(self) -> None:
         super().__init__()
         self._coming: dict[
-            Key, tuple[Any, Any]
+            Slot, tuple[Any, Any]
         ] = {}  # outputs under way, and the event after which they are there
 
-    def prefetch(self, keys: Iterable[Key]) -> None:
+    def prefetch(self, keys: Iterable[Slot]) -> None:
         """Begin to fetch these outputs, those that there are."""
         for key in keys:
             packed = dict.get(self, key)
@@ -97,18 +99,18 @@ class HostStore(_PackingStore):
                 output = tree_map(self._fetched, packed)
                 self._coming[key] = output, stream.record_event()
 
-    def __setitem__(self, key: Key, output: Any) -> None:
+    def __setitem__(self, key: Slot, output: Any) -> None:
         self._coming.pop(key, None)
         super().__setitem__(key, output)
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Slot) -> Any:
         if key not in self._coming:
             return super().__getitem__(key)
         output, event = self._coming.pop(key)
         tree_map(_on_current_stream(event), output)
         return output
 
-    def pop(self, key: Key, *default: Any) -> Any:
+    def pop(self, key: Slot, *default: Any) -> Any:
         output = super().pop(key, *default)
         self._coming.pop(key, None)
         return output

@@ -8,29 +8,34 @@ from torch import nn
 
 from ecad.errors import ModelError
 
+_ATTRIBUTES = ("transformer", "transformer_2")  # Wan 2.2 has one for the noisier steps and one for the others
 
-def find_transformer(target: Any) -> tuple[Any | None, nn.Module]:
-    """(pipeline or None, transformer); looks through wrappers."""
-    pipeline, transformer = None, target
-    if not isinstance(target, nn.Module):
-        pipeline, transformer = target, getattr(target, "transformer", None)
-        if not isinstance(transformer, nn.Module):
-            raise ModelError(
-                f"{type(target).__name__} has no transformer to cache: expected a diffusers pipeline with a "
-                "diffusion transformer, or the transformer itself"
-            )
-        if getattr(pipeline, "scheduler", None) is None:
-            raise ModelError(
-                f"{type(target).__name__} has no scheduler: apply the schedule to its transformer"
-            )
-    # Wrappers of PEFT and of torch.compile, in any order.
+
+def find_transformers(target: Any) -> tuple[Any | None, list[nn.Module]]:
+    """(pipeline or None, its transformers, mostly one); looks through wrappers."""
+    if isinstance(target, nn.Module):
+        return None, [_unwrapped(target)]
+    found = [getattr(target, name, None) for name in _ATTRIBUTES]
+    transformers = [each for each in found if isinstance(each, nn.Module)]
+    if not transformers:
+        raise ModelError(
+            f"{type(target).__name__} has no transformer to cache: expected a diffusers pipeline with a "
+            "diffusion transformer, or the transformer itself"
+        )
+    if getattr(target, "scheduler", None) is None:
+        raise ModelError(f"{type(target).__name__} has no scheduler: apply the schedule to its transformer")
+    return target, list(dict.fromkeys(map(_unwrapped, transformers)))
+
+
+def _unwrapped(transformer: Any) -> Any:
+    """Without wrappers of PEFT and of torch.compile, in any order."""
     while True:
         if hasattr(transformer, "get_base_model"):
             transformer = transformer.get_base_model()
         elif isinstance(getattr(transformer, "_orig_mod", None), nn.Module):
             transformer = transformer._orig_mod
         else:
-            return pipeline, transformer
+            return transformer
 
 
 def forget_cached_registries(transformer: nn.Module) -> None:

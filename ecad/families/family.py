@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from ecad.errors import ModelError
 
-ComponentNumbers = dict[
-    tuple[str, str], int
-]  # (block list, component) -> a number for one execution, all rows
+# (block list, component) -> a number for one execution, all rows: the same in all blocks that have the component, or
+# one for each block where they differ (0 in those that lack it).
+ComponentNumbers = Mapping[tuple[str, str], int | tuple[int, ...]]
 
 
 def frozen(values: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -30,13 +30,24 @@ class Component:
     treat kinds differently: "self_attention", "cross_attention", "joint_attention", "feed_forward", "projection".
     `feeds` names the component of the same block that alone reads this one's output: where that one is reused, nobody
     does. None: the block itself reads the output, at every step. `missing_in` are the blocks that do not have it,
-    counted from the end where negative (SD3's last block has no `ff_context`: -1).
+    counted from the end where negative (SD3's last block has no `ff_context`: -1). `calls` is how often a block calls
+    it in one forward, at most (CogView4's `ff`: for the image and for the text): the calls go by their order, each has
+    an output of its own, and one decision is for all of them. `is_optional`: blocks of some models have None in its
+    place (EasyAnimate's `txt_ff`), and what a schedule says of it there means nothing.
     """
 
     name: str
     kind: str
     feeds: str | None = None
     missing_in: tuple[int, ...] = ()
+    calls: int = 1
+    is_optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.calls < 1:
+            raise ModelError(
+                f"component {self.name!r} must be called at least once a forward, not {self.calls} times"
+            )
 
     def is_in(self, block: int, blocks: int) -> bool:
         """Whether block number `block` of `blocks` has it."""
@@ -98,6 +109,17 @@ class BlockList:
         index = self.component_names.index(component)
         return sum(row[index] for row in self.present(blocks))
 
+    def by_block(self, component: str, numbers: int | tuple[int, ...], blocks: int) -> list[int]:
+        """A component's number in each of `blocks` blocks, 0 where it is missing; see `ComponentNumbers`."""
+        index = self.component_names.index(component)
+        if isinstance(numbers, int):
+            return [numbers * row[index] for row in self.present(blocks)]
+        if len(numbers) != blocks:
+            raise ModelError(
+                f"{self.name}: there are {len(numbers)} numbers for {component!r}, but {blocks} blocks"
+            )
+        return [number * row[index] for number, row in zip(numbers, self.present(blocks), strict=True)]
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -107,7 +129,8 @@ class Preset:
     its own, `transformer_source` names it. `height` and `width` are pixels; `max_sequence_length` is the number
     of text tokens that every prompt is padded to. `transformer` holds the architecture's numbers (a subset of
     the transformer's `config.json`), so that costs can be computed without any weights. `search` holds settings of
-    a search (see `ecad.search.settings`), `aliases` are further names for `--model`.
+    a search (see `ecad.search.settings`), `aliases` are further names for `--model`. Of a video model `num_frames` is
+    the number of frames, and `vae_temporal_factor` how many of them (after the first) the VAE makes one latent frame.
     """
 
     name: str
@@ -121,6 +144,8 @@ class Preset:
     dtype: str
     max_sequence_length: int
     vae_scale_factor: int = 8
+    num_frames: int = 1
+    vae_temporal_factor: int = 1
     transformer_source: str | None = None
     transformer: Mapping[str, Any] = field(default_factory=frozen)
     search: Mapping[str, Any] = field(default_factory=frozen)
@@ -130,11 +155,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Workload:
-    """What one denoising step of one image processes.
+    """What one denoising step of one image or video processes.
 
     `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
-    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row. `transformer`
-    holds the numbers of its config. The steps are the schedule's.
+    forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row, those of a video are
+    all frames'. `transformer` holds the numbers of its config. The steps are the schedule's.
     """
 
     family: str
@@ -146,6 +171,8 @@ class Workload:
     image_tokens: int
     text_tokens: int
     rows: int
+    num_frames: int = 1
+    latent_frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -165,7 +192,7 @@ class CountedWorkload:
 
 
 class StepMacs(NamedTuple):
-    """MACs of one execution of each component, and of one step outside of them; for all rows."""
+    """MACs of one execution of each component (all its calls), and of one step outside of them; for all rows."""
 
     components: ComponentNumbers
     constant: int
@@ -194,6 +221,7 @@ class Sizes:
         None  # latent pixels of an image token, each way; None: config's patch_size
     )
     sample_size: int | None = None  # native latent height and width; None: config's sample_size
+    num_frames: int = 1  # of a video
 
 
 @dataclass(frozen=True)
@@ -221,6 +249,10 @@ class Family:
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
+
+    @property
+    def makes_videos(self) -> bool:
+        return self.sizes.num_frames > 1
 
     def block_list(self, name: str) -> BlockList:
         for block_list in self.block_lists:

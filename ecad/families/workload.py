@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import MappingProxyType
 
-from ecad.errors import ConfigError, ModelError
+from ecad.errors import ConfigError
 from ecad.families.catalog import ModelSource
 from ecad.families.family import Workload
 from ecad.families.layers import whole_number
-
-_HUB_VAE_SCALE_FACTOR = 8  # of a hub model without a preset: that of every published PixArt and FLUX
+from ecad.families.vae import vae_scales
 
 
 def workload_for(
@@ -21,22 +18,37 @@ def workload_for(
     width: int | None = None,
     has_guidance_rows: bool | None = None,
     text_tokens: int | None = None,
+    num_frames: int | None = None,
 ) -> Workload:
-    """The workload of one image of this model; sizes in pixels, by default the preset's or the native ones.
+    """The workload of one image or video of this model; sizes in pixels, by default the preset's or the native ones.
 
     `has_guidance_rows` says whether the family's `guidance_setting` is above 1; by default it is for those guided by
     `guidance_scale`, whose pipelines ask for it, and not for FLUX's `true_cfg_scale`. Text tokens are by default the
-    preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for FLUX).
+    preset's `max_sequence_length`, without a preset the pipeline's default (120 for PixArt, 512 for FLUX), and so are
+    the frames of a video.
     """
     family, config = source.architecture()
     preset = source.preset
-    scale = _vae_scale_factor(source)
+    scale, temporal_scale = vae_scales(source)
     if height is None:
         height = preset.height if preset else native_size(source)
     if width is None:
         width = preset.width if preset else native_size(source)
     multiple = scale * (family.sizes.latents_per_token or whole_number(config, "patch_size"))
     check_multiple(source, height, width, multiple)
+    if num_frames is None:
+        num_frames = preset.num_frames if preset else family.sizes.num_frames
+    if num_frames < 1 or (num_frames > 1 and not family.makes_videos):
+        raise ConfigError(f"{source.name} cannot make {num_frames} frames")
+    latent_frames = (num_frames - 1) // temporal_scale + 1
+    if (num_frames - 1) % temporal_scale:
+        raise ConfigError(
+            f"the number of frames must be 1 more than a multiple of {temporal_scale} for {source.name}, not {num_frames}"
+        )
+    # Pipelines fill up what the last token leaves empty (CogVideoX 1.5).
+    depth = config.get("patch_size_t") if family.makes_videos else None
+    frames_per_token = depth if isinstance(depth, int) and depth > 0 else 1
+    token_frames = -(-latent_frames // frames_per_token)
     if text_tokens is None:
         text_tokens = preset.max_sequence_length if preset else family.sizes.text_tokens
     if text_tokens < 1:
@@ -50,9 +62,11 @@ def workload_for(
         width=width,
         latent_height=height // scale,
         latent_width=width // scale,
-        image_tokens=(height // multiple) * (width // multiple),
+        image_tokens=token_frames * (height // multiple) * (width // multiple),
         text_tokens=text_tokens,
         rows=2 if has_guidance_rows else 1,
+        num_frames=num_frames,
+        latent_frames=token_frames * frames_per_token,
     )
 
 
@@ -73,21 +87,4 @@ def native_size(source: ModelSource) -> int:
     sample_size = family.sizes.sample_size
     if sample_size is None:
         sample_size = whole_number(config, "sample_size")
-    return sample_size * _vae_scale_factor(source)
-
-
-def _vae_scale_factor(source: ModelSource) -> int:
-    """Pixels per latent pixel, in each direction."""
-    if source.preset is not None:
-        return source.preset.vae_scale_factor
-    if not source.is_local:
-        return _HUB_VAE_SCALE_FACTOR
-    path = Path(source.location) / "vae" / "config.json"
-    try:
-        channels = json.loads(path.read_text(encoding="utf-8"))["block_out_channels"]
-        blocks = len(channels)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"cannot read the VAE's block_out_channels from {path}: {error}") from None
-    if blocks < 1:
-        raise ModelError(f"{path}: block_out_channels must name at least one block")
-    return int(2 ** (blocks - 1))  # every block but the last halves height and width
+    return sample_size * vae_scales(source).pixels

@@ -27,9 +27,10 @@ class TimeTable(Protocol):
 class LatencyTable:
     """Seconds per image = constant + the sum over components of executions x seconds per execution.
 
-    All blocks of a list are equal, so one number per (block list, component) is enough. One more is for what a run of
-    the transformer takes beside its components (`WHOLE_OUTPUT`): norms, gates, embedders. The constant holds all that
-    no schedule saves: the VAE, the scheduler. It fits one number of steps, one resolution and one batch size.
+    One number per (block list, component) is for all its blocks: where they differ, it is their mean. One more is for
+    what a run of the transformer takes beside its components (`WHOLE_OUTPUT`): norms, gates, embedders. The constant
+    holds all that no schedule saves: the VAE, the scheduler. It fits one number of steps, one resolution and one batch
+    size.
     `error_mean` and `error_max` are the mean and the largest relative error (absolute values) of predicting each
     measured schedule by a fit to all the others (leave-one-out). The largest is usually that of an extreme such as
     "step 0 only", which the others only extrapolate to: it is pessimistic for the mixtures that a search proposes.

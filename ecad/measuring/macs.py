@@ -15,14 +15,16 @@ MACs only, as torch counted them in one step (`CountedWorkload`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from ecad.errors import ConfigError, ModelError, ScheduleError
 from ecad.families import get_family
 from ecad.families.family import ComponentNumbers, CountedWorkload, Formulas, StepMacs, Workload
-from ecad.schedule import Schedule, effective, stored_after_step
-from ecad.schedule.liveness import WHOLE_OUTPUT, stretches_after_step
+from ecad.schedule import Schedule, effective
+from ecad.schedule.liveness import plan_execution, stretches_after_step
 
 Work = Workload | CountedWorkload
 
@@ -30,7 +32,7 @@ CONVENTIONS = ("true", "paper")
 
 
 def component_macs(workload: Work, convention: str = "true") -> ComponentNumbers:
-    """MACs of one execution of each component, for all rows."""
+    """MACs of one execution of each component (all its calls in a forward), for all rows."""
     return _count(workload, convention)[0]
 
 
@@ -45,19 +47,14 @@ def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") 
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
     counted = effective(schedule) if convention == "true" else schedule
-    counts = counted.recompute_counts()
-    return schedule.transformer_runs * constant + sum(
-        count * components[part] for part, count in counts.items()
-    )
+    return schedule.transformer_runs * constant + _of_executions(counted, components)
 
 
 def dead_macs(schedule: Schedule, workload: Work) -> int:
     """True MACs of the outputs that the schedule recomputes and nothing reads; `schedule_macs` leaves them out."""
     _check_fit(schedule, workload)
     components = component_macs(workload)
-    live = effective(schedule).recompute_counts()
-    counts = schedule.recompute_counts()
-    return sum((count - live[part]) * components[part] for part, count in counts.items())
+    return _of_executions(schedule, components) - _of_executions(effective(schedule), components)
 
 
 def uncached_macs(steps: int, workload: Work, convention: str = "true") -> int:
@@ -66,7 +63,7 @@ def uncached_macs(steps: int, workload: Work, convention: str = "true") -> int:
     family, blocks = get_family(workload.family), _block_counts(workload)
     per_step = constant
     for (block_list, component), macs in components.items():
-        per_step += family.block_list(block_list).count_of(component, blocks[block_list]) * macs
+        per_step += sum(family.block_list(block_list).by_block(component, macs, blocks[block_list]))
     return steps * per_step
 
 
@@ -103,14 +100,37 @@ def stored_bytes(
     `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays.
     """
     _check_fit(schedule, workload)
-    values = {**component_output_values(workload), WHOLE_OUTPUT: whole_output_values(workload)}
-    held = stored_after_step(schedule, first_step, summed_runs)
-    total = sum((blocks * values[part] for part, blocks in held.items()), np.zeros(schedule.steps, np.int64))
+    values = component_output_values(workload)
+    plan = plan_execution(schedule, first_step, summed_runs)
+    total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
+    largest = 0
+    for block_list, index, numbers in _by_block(schedule, values):
+        total += plan.keeps[block_list][:, :, index] @ np.array(numbers, dtype=np.int64)
+        largest = max(largest, *numbers)
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
-    largest = max(component_output_values(workload).values())
     return total * bytes_per_value + stretches_after_step(schedule, first_step) * 3 * 4 * largest
+
+
+def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:
+    """The sum over everything that the schedule recomputes."""
+    return sum(
+        int(count) * number
+        for block_list, index, by_block in _by_block(schedule, numbers)
+        for count, number in zip(
+            schedule.recompute[block_list][:, :, index].sum(axis=0), by_block, strict=True
+        )
+    )
+
+
+def _by_block(schedule: Schedule, numbers: ComponentNumbers) -> Iterator[tuple[str, int, list[int]]]:
+    """(block list, component index, the component's number in each block)."""
+    for block_list in schedule.spec.block_lists:
+        blocks = schedule.shape.blocks[block_list.name]
+        for index, component in enumerate(block_list.component_names):
+            number = numbers[block_list.name, component]
+            yield block_list.name, index, block_list.by_block(component, number, blocks)
 
 
 def _count(workload: Work, convention: str) -> StepMacs:

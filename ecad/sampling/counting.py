@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ecad.caching.modules import component_modules
+from ecad.caching.modules import Key, component_modules
 from ecad.errors import ModelError
 from ecad.families import Family
-from ecad.families.family import CountedWorkload
+from ecad.families.family import ComponentNumbers, CountedWorkload
 
 _DENOISERS = ("transformer", "unet", "prior", "decoder")
 
@@ -36,20 +36,19 @@ def flop_counter() -> FlopCounterMode:
 def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> CountedWorkload:
     """What one step of one image costs: `run` makes one through the pipeline and is stopped after its first step.
 
-    The count is that of the prompt in `run`: a pipeline that does not pad texts works less on a shorter one. A
-    component's numbers are means over the blocks that have it. Half of torch's FLOPs are MACs.
+    The count is that of the prompt in `run`: a pipeline that does not pad texts works less on a shorter one. All calls
+    of a component in the step are one execution. Half of torch's FLOPs are MACs.
     """
     transformer = pipe.transformer
     modules = component_modules(transformer, family)
-    flops: Counter[tuple[str, str]] = Counter()
-    values: Counter[tuple[str, str]] = Counter()
-    blocks: Counter[tuple[str, str]] = Counter()
+    flops: Counter[Key] = Counter()
+    values: Counter[Key] = Counter()
     total = whole = 0
 
     with ExitStack() as stack:
         counter: FlopCounterMode = flop_counter()
 
-        def watch(part: tuple[str, str], module: torch.nn.Module) -> None:
+        def watch(part: Key, module: torch.nn.Module) -> None:
             before = 0
 
             def enter(*_: Any) -> None:
@@ -60,13 +59,11 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
                 flops[part] += counter.get_total_flops() - before
                 values[part] += _numbers_in(output)
 
-            blocks[part] += 1
             stack.callback(module.register_forward_pre_hook(enter).remove)
             stack.callback(module.register_forward_hook(leave).remove)
 
-        for (block_list, _, component), module in modules.items():
-            names = family.block_list(block_list).component_names
-            watch((block_list, names[component]), module)
+        for key, module in modules.items():
+            watch(key, module)
 
         counting = ExitStack()  # of one forward; closed with the others should that fail
         stack.callback(counting.close)
@@ -89,17 +86,30 @@ def counted_workload(pipe: Any, family: Family, run: Callable[[], object]) -> Co
             pass
         else:
             raise ModelError(f"cannot count the work of a {type(pipe).__name__}: it took no step")
-    # What no block of the model has costs nothing.
-    parts = [(each.name, component) for each in family.block_lists for component in each.component_names]
-    # Several passes of a step run every component several times: all of them are one execution here.
+    blocks = family.block_counts(transformer.config)
     return CountedWorkload(
         family=family.name,
         transformer=MappingProxyType(dict(transformer.config)),
-        component_macs={part: round(flops[part] / max(blocks[part], 1) / 2) for part in parts},
-        constant_macs=round((total - sum(flops.values())) / 2),
-        output_values={part: round(values[part] / max(blocks[part], 1)) for part in parts},
+        component_macs=_by_part(family, blocks, {key: count // 2 for key, count in flops.items()}),
+        constant_macs=(total - sum(flops.values())) // 2,
+        output_values=_by_part(family, blocks, values),
         whole_output_values=whole,
     )
+
+
+def _by_part(family: Family, blocks: Mapping[str, int], numbers: Mapping[Key, int]) -> ComponentNumbers:
+    """One number for all blocks that have a component if it is the same in them, else one for each block."""
+    found: dict[tuple[str, str], int | tuple[int, ...]] = {}
+    for block_list in family.block_lists:
+        present = block_list.present(blocks[block_list.name])
+        for index, component in enumerate(block_list.component_names):
+            each = tuple(
+                numbers.get((block_list.name, block, index), 0) for block in range(blocks[block_list.name])
+            )
+            existing = {number for number, has in zip(each, present, strict=True) if has[index]}
+            # What no block of the model has costs nothing.
+            found[block_list.name, component] = each if len(existing) > 1 else max(existing, default=0)
+    return found
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ecad.arrays import FloatArray
-from ecad.caching.modules import component_modules
+from ecad.caching.modules import Key, component_modules
+from ecad.caching.targets import find_transformers
 from ecad.errors import ModelError
 from ecad.families import Family
 from ecad.sampling.base import batches_of, jobs_for
@@ -34,7 +35,10 @@ def calibrate(subject: Subject, prompts: Sequence[str], batch_size: int) -> Cali
     parts: list[tuple[int, Calibration]] = []
     for batch in batches_of(jobs_for(len(prompts), 1, 0), batch_size):
         part = record(
-            model.pipe.transformer, model.family, shape, partial(sampler.sample, conditioning, batch)
+            find_transformers(model.pipe)[1],
+            model.family,
+            shape,
+            partial(sampler.sample, conditioning, batch),
         )
         parts.append((len(batch), part))
 
@@ -94,43 +98,54 @@ class Sketch:
 
 
 def record(
-    transformer: torch.nn.Module,
+    transformers: torch.nn.Module | Sequence[torch.nn.Module],
     family: Family,
     shape: ScheduleShape,
     run: Callable[[], object],
 ) -> Calibration:
     """The calibration of what `run` makes: one call of the pipeline, uncached, with the shape's number of steps.
 
-    ModelError if the transformer does not run equally often in every step.
+    Several transformers take turns (Wan 2.2): a step's outputs are those of whichever runs. What a component returns in
+    several calls of one run (`Component.calls`) counts as one output. ModelError if the transformer does not run
+    equally often in every step, or a component not in every run.
     """
     sketch = Sketch()
     whole: list[torch.Tensor] = []
-    parts: dict[tuple[str, int, int], list[torch.Tensor]] = {}
+    parts: dict[Key, dict[int, list[torch.Tensor]]] = {}  # by the number of the transformer's run
     with ExitStack() as stack, torch.no_grad():
 
-        def watch(module: torch.nn.Module, sketches: list[torch.Tensor]) -> None:
-            def note(_module: Any, _args: Any, output: Any) -> None:
-                sketches.append(sketch(output))
+        def watch(module: torch.nn.Module, note: Callable[[torch.Tensor], None]) -> None:
+            def hook(_module: Any, _args: Any, output: Any) -> None:
+                note(sketch(output))
 
-            stack.callback(module.register_forward_hook(note).remove)
+            stack.callback(module.register_forward_hook(hook).remove)
 
-        for key, module in component_modules(transformer, family).items():
-            watch(module, parts.setdefault(key, []))
-        watch(transformer, whole)
+        def note_part(key: Key, sketched: torch.Tensor) -> None:
+            parts[key].setdefault(len(whole), []).append(sketched)
+
+        all_of_them = [transformers] if isinstance(transformers, torch.nn.Module) else transformers
+        for transformer in all_of_them:
+            for key, module in component_modules(transformer, family).items():
+                parts[key] = {}
+                watch(module, partial(note_part, key))
+            watch(transformer, whole.append)
         run()
     if not whole or len(whole) % shape.steps:
         raise ModelError(
             f"cannot calibrate: the transformer ran {len(whole)} times in {shape.steps} steps, not equally often in "
             "each"
         )
-    uneven = next((key for key, sketches in parts.items() if len(sketches) != len(whole)), None)
-    if uneven is not None:
-        raise ModelError(
-            f"cannot calibrate: component {uneven[2]} of {uneven[0]}[{uneven[1]}] ran {len(parts[uneven])} times in "
-            f"{len(whole)} runs of the transformer: another tool calls it, or calls past it"
-        )
     components = {name: np.zeros((shape.steps, *size)) for name, size in shape.array_shapes().items()}
-    for (block_list, block, component), sketches in parts.items():
+    for (block_list, block, component), runs in parts.items():
+        calls = family.block_list(block_list).components[component].calls
+        found = sum(map(len, runs.values()))
+        per_run = found // len(whole)
+        if not 1 <= per_run <= calls or any(len(runs.get(run, ())) != per_run for run in range(len(whole))):
+            raise ModelError(
+                f"cannot calibrate: component {component} of {block_list}[{block}] ran {found} times in "
+                f"{len(whole)} runs of the transformer: another tool calls it, or calls past it"
+            )
+        sketches = [torch.cat(runs[run], dim=1) for run in range(len(whole))]
         components[block_list][:, :, block, component] = _distances(sketches, shape.steps)
     return Calibration(shape, components, _distances(whole, shape.steps))
 

@@ -78,7 +78,9 @@ def test_every_component_shows_in_the_output(subject: Subject) -> None:
             changed = not equal(subject.run(), untouched)
         names = subject.family.block_list(block_list).components
         if names[component].feeds is None:
-            assert changed, f"{block_list}[{block}].{names[component].name}"
+            name = f"{block_list}[{block}].{names[component].name}"
+            has_effect = block_list not in subject.tiny.without_timestep and name not in subject.tiny.unread
+            assert changed == has_effect, name
 
 
 def test_what_is_reused_is_not_computed(subject: Subject) -> None:
@@ -119,16 +121,14 @@ def test_the_plainest_implementation_gives_the_same(subject: Subject, seed: int)
 
 
 def test_two_passes_a_step_keep_apart(subject: Subject) -> None:
-    if not hasattr(subject.transformer, "cache_context"):
-        pytest.skip("its pipelines give both rows of guidance in one forward")
     pipe = StandIn(subject.transformer)
     schedule = mixed(subject, 3)
     alone = []
     for rows in (1, 2):
         with ecad.applied(subject.transformer, schedule):
             alone.append(subject.run(rows))
-    names: tuple[tuple[str, str] | None, ...] = (("cond", "uncond"), None)
-    for contexts in names:
+    has_contexts = hasattr(subject.transformer, "cache_context")
+    for contexts in (("cond", "uncond"), None) if has_contexts else (None,):
         found: list[list[tuple[torch.Tensor, ...]]] = [[], []]
         with ecad.applied(pipe, schedule):
             pipe.begin()
@@ -168,11 +168,11 @@ def test_a_call_that_failed_leaves_nothing_behind(subject: Subject) -> None:
     with ecad.applied(subject.transformer, schedule):
         expected = subject.run()
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(*_: Any) -> None:
-        raise Stop
+        raise StopError
 
     *_, module = list(subject.components())[-1]
     with ecad.applied(pipe, schedule):
@@ -180,12 +180,12 @@ def test_a_call_that_failed_leaves_nothing_behind(subject: Subject) -> None:
         subject.forward(0)
         pipe.advance()
         handle = subject.transformer.register_forward_pre_hook(stop)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             subject.forward(1)
         handle.remove()
         pipe.begin()
         handle = module.register_forward_pre_hook(stop)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             subject.forward(0)
         handle.remove()
         pipe.begin()
@@ -227,11 +227,11 @@ def test_macs_and_stored_bytes_are_as_predicted(subject: Subject) -> None:
                 subject.forward(step)
                 pipe.advance()
                 held.append(stored_by(handle))
-        assert counter.get_total_flops() == pytest.approx(2 * schedule_macs(schedule, workload), rel=0.01)
+        assert counter.get_total_flops() == 2 * schedule_macs(schedule, workload)
         assert held == predicted.tolist()
     with flop_counter() as counter:
         subject.run()
-    assert counter.get_total_flops() == pytest.approx(2 * uncached_macs(STEPS, workload), rel=0.01)
+    assert counter.get_total_flops() == 2 * uncached_macs(STEPS, workload)
 
 
 def stored_by(handle: Any) -> int:

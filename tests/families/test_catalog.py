@@ -29,7 +29,7 @@ def test_every_preset_is_complete(name: str) -> None:
     assert source.family is not None
     counts = source.family.block_counts(source.transformer_config or {})
     assert set(counts) == set(source.family.block_list_names)
-    if source.preset is not None and source.preset.source is not None:
+    if source.family.name in ("pixart", "flux") and name not in BUNDLED:
         pixart, flux = {"transformer_blocks": 28}, {"transformer_blocks": 19, "single_transformer_blocks": 38}
         assert counts == (flux if source.family.name == "flux" else pixart)
     assert source.preset is not None
@@ -106,7 +106,7 @@ def test_a_folder_without_its_index_is_named(tiny_folder: Path, tmp_path: Path) 
 def test_mistakes_are_named() -> None:
     with pytest.raises(ModelError, match="unknown model 'pixart-aplha'.*did you mean 'pixart-alpha'"):
         find_model("pixart-aplha")
-    with pytest.raises(ModelError, match="known names: pixart-alpha"):
+    with pytest.raises(ModelError, match="known names: .*pixart-alpha"):
         find_model("x")
     with pytest.raises(ModelError, match="UNet2DConditionModel"):
         family_of_transformer("UNet2DConditionModel")

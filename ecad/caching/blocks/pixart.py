@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ecad.caching.block_run import TWICE, BlockRun, add_gated, modulated
+from ecad.caching.block_run import BlockRun, add_gated, modulated, too_often
 from ecad.caching.blocks import KnownBlock, Summing
 from ecad.caching.sums import Call, Sums
 from ecad.errors import ScheduleError
@@ -31,7 +31,7 @@ def forward(
     """As the block's own forward, of hidden states (rows, tokens, width)."""
     block = blocks[number]
     if block._chunk_size is not None:
-        raise ScheduleError(TWICE.format("ff"))
+        raise ScheduleError(too_often("ff"))
     options = cross_attention_kwargs or {}
     embedding = timestep.reshape(len(hidden_states), 6, -1)
     shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = _modulation(

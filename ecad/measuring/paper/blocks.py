@@ -13,6 +13,7 @@ from torch import nn
 from ecad.caching.block_run import BlockRun
 from ecad.caching.blocks import known_block
 from ecad.caching.compiling import BLOCKS_TOGETHER, TracedRun, chain_pattern
+from ecad.caching.stores import Slot
 from ecad.caching.sums import Sums
 from ecad.families import BlockList
 from ecad.measuring.paper.devices import PaperDevice
@@ -121,7 +122,7 @@ class PaperBlock:
 
     def _run(self, runs: Flags, reads: Flags, shared: dict[str, Any], kept: dict[str, Any]) -> BlockRun:
         keys = tuple((self._list.name, 0, index) for index in range(self._width))
-        store = dict(zip(keys, self._outputs, strict=True))
+        store: dict[Slot, Any] = dict(zip(keys, self._outputs, strict=True))
         return BlockRun(list(runs), list(reads), [True] * self._width, keys, store, shared, kept)
 
     def _all_outputs(self) -> list[Any]:
