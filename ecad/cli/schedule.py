@@ -142,7 +142,7 @@ def import_(
     from ecad.schedule.files.smoothcache import is_smoothcache, parse_smoothcache
 
     _refuse_existing(out, force)
-    text, origin = read_text(schedule)
+    text, origin, _ = read_text(schedule)
     if is_smoothcache(text):
         if model is None:
             raise ConfigError(

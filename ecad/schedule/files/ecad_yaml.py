@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,24 +53,35 @@ def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     "hf://owner/name/fast.yaml" on a model hub ("hf://owner/name@v1/fast.yaml" at a revision), or anywhere at
     "https://host/fast.yaml#sha256=HEX", the hash of the content.
     """
-    return parse_schedule(*read_text(source))
+    found = read_text(source)
+    return parse_schedule(found.text, found.origin)
 
 
-def read_text(source: str | os.PathLike[str]) -> tuple[str, str]:
-    """A schedule's text, not yet parsed, and what to call its origin in a message."""
+class FoundText(NamedTuple):
+    """A schedule's text, not yet parsed, what to call its origin in a message, and its file if it is here."""
+
+    text: str
+    origin: str
+    path: Path | None
+
+
+def read_text(source: str | os.PathLike[str]) -> FoundText:
+    """What lies at a path, a bundled name or an address."""
+    path = None
     if isinstance(source, str) and is_address(source):
         content, origin = fetch(source, MAX_FILE_BYTES)
     else:
-        content, origin = _read_file(_find(source))
+        path = _find(source)
+        content, origin = _read_file(path), str(path)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ScheduleError(one_line(f"{origin}, line {line}: not UTF-8 text ({error.reason})")) from None
-    return text, origin
+    return FoundText(text, origin, path)
 
 
-def _read_file(path: Path) -> tuple[bytes, str]:
+def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -79,7 +90,7 @@ def _read_file(path: Path) -> tuple[bytes, str]:
     if len(content) > MAX_FILE_BYTES:
         size = f"more than {MAX_FILE_BYTES / 1e6:g} MB"
         raise ScheduleError(one_line(f"{path} is too large for a schedule: it has {size}"))
-    return content, str(path)
+    return content
 
 
 def parse_schedule(text: str, origin: str) -> Schedule:

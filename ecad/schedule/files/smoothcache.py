@@ -119,7 +119,10 @@ def dump_smoothcache(schedule: Schedule) -> str:
     masks: dict[str, list[int]] = {}
     lists: dict[str, str] = {}
     for block_list in schedule.spec.block_lists:
+        present = schedule.shape.present[block_list.name]
         for index, name in enumerate(block_list.component_names):
+            if not present[:, index].any():  # so few blocks that none has it
+                continue
             mask = _mask_of(schedule, block_list.name, index)
             if masks.setdefault(name, mask) != mask:
                 step = next(
@@ -137,7 +140,7 @@ def dump_smoothcache(schedule: Schedule) -> str:
 
 
 def _mask_of(schedule: Schedule, block_list: str, index: int) -> list[int]:
-    """One digit per step; a component that no block has is computed."""
+    """One digit per step."""
     has = schedule.shape.present[block_list][:, index]
     digits = schedule.recompute[block_list][:, has, index]  # (steps, blocks)
     name = schedule.spec.block_list(block_list).component_names[index]

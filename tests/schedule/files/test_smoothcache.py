@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ecad.errors import ScheduleError
+from ecad.families import FAMILIES, get_family
 from ecad.schedule import Schedule, ScheduleShape, heuristic
 from ecad.schedule.files import parse_schedule
 from ecad.schedule.files.smoothcache import dump_smoothcache, is_smoothcache, parse_smoothcache
+from ecad.schedule.files.steps_mask import steps_mask
 
 PIXART = ScheduleShape("pixart", 4, {"transformer_blocks": 3})
 FLUX = ScheduleShape("flux", 4, {"transformer_blocks": 2, "single_transformer_blocks": 3})
@@ -71,6 +73,16 @@ def test_round_trip(shape: ScheduleShape, seed: int) -> None:
     assert is_smoothcache(text)
     assert parse_smoothcache(text, shape, "x") == schedule
     assert dump_smoothcache(parse_smoothcache(text, shape, "x")) == text
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_every_family(family: str, blocks: int) -> None:
+    """Also where one block list lacks a component, or with so few blocks that none has it."""
+    shape = ScheduleShape(family, 4, dict.fromkeys(get_family(family).block_list_names, blocks))
+    schedule = heuristic("fora:3", shape)
+    assert parse_smoothcache(dump_smoothcache(schedule), shape, "x") == schedule
+    assert steps_mask(schedule) == (1, 0, 0, 1)
 
 
 def test_blocks_that_differ_are_refused() -> None:
