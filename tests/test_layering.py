@@ -28,15 +28,18 @@ class Layer(NamedTuple):
 # A room is a folder or a module at the top of ecad/. It may also import the standard library, itself and GROUND. A part
 # of a room may have a row of its own, which is strict: beside the standard library and itself it may import only what
 # the row lists. From the ground floor up.
-GROUND = "__version__ arrays atomic errors progress resources"
+GROUND = "__version__ arrays atomic errors progress resources yaml_nodes"
 LAYERS: dict[str, Layer] = {
     "errors": Layer("errors, and how they are told in one line"),
     "resources": Layer("where the files that ship with ecad are"),
     "arrays": Layer("the arrays that rooms hand to each other, by name", "", "numpy"),
     "atomic": Layer("files that are the old or the new version, never half of one"),
     "progress": Layer("how far a search is, and how fast"),
+    "yaml_nodes": Layer("YAML files of plain data, read strictly and with line numbers", "", "yaml"),
     "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
+    # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
+    "families.inspected": Layer("", "families inspection"),
     "schedule": Layer(
         "schedules, their shape, genomes, heuristics, liveness; `files/`", "families", "numpy yaml"
     ),
@@ -57,6 +60,11 @@ LAYERS: dict[str, Layer] = {
         "loading a model, preparing it once (`subject`), samplers, sharing of steps",
         "devices families schedule caching",
         "numpy torch diffusers transformers safetensors",
+    ),
+    "inspection": Layer(
+        "what a transformer that ecad does not know is made of: its module tree, one forward watched",
+        "families caching sampling",
+        "torch diffusers",
     ),
     "measuring": Layer(
         "MACs, latency, memory, statistics, comparisons and their rows",
@@ -88,8 +96,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "cli": Layer(
         "one file per command; imports inside it",
-        "__init__ families schedule caching prompts scoring.availability sampling measuring execution storage report "
-        "search evaluate",
+        "__init__ families schedule caching prompts scoring.availability sampling inspection measuring execution "
+        "storage report search evaluate",
         "rich typer",
     ),
     "__init__": Layer("the public names, at their first use", "schedule caching"),
@@ -246,7 +254,10 @@ def at_import_time(path: Path) -> Iterator[str]:
 
 
 def test_the_tests_have_the_same_tree():
-    """A folder of tests is a room of ecad; `contracts` is shared code, `parity` holds other people's numbers."""
+    """A folder of tests is a room of ecad; `contracts` is shared code.
+
+    `parity` holds other people's numbers, `conformance` what must hold for every family in several rooms.
+    """
     folders = {
         path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
     }

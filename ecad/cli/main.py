@@ -13,6 +13,7 @@ from ecad.cli import (
     doctor,
     evaluate,
     export,
+    families,
     generate,
     models,
     plot,
@@ -39,6 +40,7 @@ app.command("export")(export.export)
 app.command("generate")(generate.generate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
+app.command("families")(families.families)
 app.command("doctor")(doctor.doctor)
 app.add_typer(schedule.app, name="schedule", help="Make, show and check schedule files.")
 

@@ -57,6 +57,11 @@ def search(
     granularity: str | None = typer.Option(
         None, help="The finest that schedules differ in: steps, components or blocks. [default: blocks]"
     ),
+    start_from: str | None = typer.Option(
+        None,
+        help="Schedules for the first generation, beside its own: files, bundled names, folders or run folders (their "
+        "fronts), with commas between them.",
+    ),
     workers: str | None = typer.Option(
         None,
         help="Evaluate on so many Ray workers; auto: one per GPU; none: in this process. [default: on a CPU one per "

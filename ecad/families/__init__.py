@@ -2,6 +2,7 @@
 
 from ecad.families.catalog import BUNDLED, ModelSource, find_model, list_models
 from ecad.families.family import BlockList, Component, Family, Preset
+from ecad.families.inspected import describe
 from ecad.families.registry import (
     FAMILIES,
     PRESETS,
@@ -10,6 +11,7 @@ from ecad.families.registry import (
     register,
     unregister,
 )
+from ecad.families.spec_file import dump_family, load_family
 
 __all__ = [
     "BUNDLED",
@@ -20,10 +22,13 @@ __all__ = [
     "Family",
     "ModelSource",
     "Preset",
+    "describe",
+    "dump_family",
     "family_of_transformer",
     "find_model",
     "get_family",
     "list_models",
+    "load_family",
     "register",
     "unregister",
 ]

@@ -73,7 +73,9 @@ class BlockList:
     """
 
     name: str
-    count_key: str  # key of the transformer's config that holds the number of blocks
+    count_key: (
+        str  # key of the transformer's config that holds the number of blocks, or a list of their numbers
+    )
     components: tuple[Component, ...]  # one that feeds another comes before it
     path: str = ""
     official: OfficialNames | None = None
@@ -103,6 +105,11 @@ class BlockList:
     def present(self, blocks: int) -> list[list[bool]]:
         """[block][component]: whether the block has it."""
         return [[component.is_in(block, blocks) for component in self.components] for block in range(blocks)]
+
+    def count_in(self, transformer_config: Mapping[str, Any]) -> int:
+        """Number of blocks, from the transformer's config; KeyError, TypeError or ValueError for what is none."""
+        value = transformer_config[self.count_key]
+        return len(value) if isinstance(value, (list, tuple)) else int(value)
 
     def count_of(self, component: str, blocks: int) -> int:
         """How many of `blocks` blocks have the component."""
@@ -246,6 +253,16 @@ class Family:
         return tuple(block_list.name for block_list in self.block_lists)
 
     @property
+    def level(self) -> Literal["complete", "known"]:
+        """Complete: its costs are known from the config alone, and models of it by name with their settings."""
+        return "complete" if self.formulas is not None and self.presets else "known"
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether stretches of reused blocks of one of its lists can be read as sums."""
+        return any(block_list.sums_up for block_list in self.block_lists)
+
+    @property
     def has_own_resolution(self) -> bool:
         """Whether each of its transformers is made for one image size, which its config names."""
         return self.sizes.sample_size is None
@@ -266,7 +283,7 @@ class Family:
         """Number of blocks of each list, from the transformer's config."""
         kind = " or ".join(self.transformer_classes)
         try:
-            return {bl.name: int(transformer_config[bl.count_key]) for bl in self.block_lists}
+            return {each.name: each.count_in(transformer_config) for each in self.block_lists}
         except KeyError as error:
             raise ModelError(f"the config of a {kind} must have the key {error.args[0]!r}") from error
         except (TypeError, ValueError) as error:

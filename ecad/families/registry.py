@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -13,8 +14,15 @@ FAMILIES: dict[str, Family] = {}
 PRESETS: dict[str, Preset] = {}
 
 
-def register(family: Family) -> None:
-    """Make a family known, with its presets. ModelError if its name, or one of its classes or models, is taken."""
+def register(family: Family | str | os.PathLike[str]) -> None:
+    """Make a family known, with its presets; also one in a file (`ecad.families.spec_file`).
+
+    ModelError if its name, or one of its classes or models, is taken.
+    """
+    if not isinstance(family, Family):
+        from ecad.families.spec_file import load_family
+
+        family = load_family(family)
     taken = [name for name in (family.name,) if name in FAMILIES]
     taken += [name for name in family.transformer_classes if name in known_transformers()]
     names = [name for preset in family.presets for name in (preset.name, *preset.aliases)]
@@ -30,6 +38,25 @@ def register(family: Family) -> None:
     PRESETS.update({preset.name: preset for preset in family.presets})
 
 
+def use(family: Family) -> None:
+    """The same, but for one that is known just so already."""
+    if FAMILIES.get(family.name) != family:
+        register(family)
+
+
+def adopt(family: Family) -> None:
+    """Make a family known in the place of those that have its name or its classes: as it is in another process."""
+    for known in list(FAMILIES.values()):
+        if known.name == family.name or set(known.transformer_classes) & set(family.transformer_classes):
+            unregister(known.name)
+    register(family)
+
+
+def is_shipped(family: Family) -> bool:
+    """Whether every ecad of this version knows it, just so."""
+    return _SHIPPED.get(family.name) == family
+
+
 def unregister(name: str) -> None:
     """Forget a family and its presets."""
     for preset in get_family(name).presets:
@@ -42,7 +69,21 @@ def get_family(name: str) -> Family:
     try:
         return FAMILIES[name]
     except KeyError:
-        raise ModelError(f"unknown model family {name!r}: ecad knows {sorted(FAMILIES)}") from None
+        raise ModelError(unknown_family(name)) from None
+
+
+def unknown_family(name: str) -> str:
+    """What is said of a family that nobody has registered."""
+    return (
+        f"unknown model family {shortened(name)}: ecad knows {', '.join(FAMILIES)}; one with a file of its own must be "
+        "made known first, by --family FILE or ecad.families.register(FILE)"
+    )
+
+
+def shortened(value: str) -> str:
+    """A text of a file as part of a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def known_transformers() -> list[str]:
@@ -74,3 +115,5 @@ for _module in iter_modules(models.__path__):
     for _value in vars(import_module(f"{models.__name__}.{_module.name}")).values():
         if isinstance(_value, Family):
             register(_value)
+
+_SHIPPED = dict(FAMILIES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ecad.arrays import BoolArray
@@ -70,8 +72,11 @@ def initial_genomes(
     rng: np.random.Generator,
     finest: Granularity = "blocks",
     calibration: Calibration | None = None,
+    start: Sequence[Schedule] = (),
 ) -> BoolArray:
     """Distinct genomes of shape (population, genes): a third are heuristics, the rest step masks.
+
+    Schedules that are given to `start` from come first, and the others share what is left.
 
     Those masks cover the range of costs: a share of the steps is recomputed, more densely early or late, and in the
     others nothing runs. FORA and its like do the same where they can; the others (of components) are as they are.
@@ -87,11 +92,15 @@ def initial_genomes(
             seen.add(genome.tobytes())
             genomes.append(genome)
 
+    for schedule in start:
+        add(schedule, finest)
+    given = len(genomes)
+    left = population - given
     for schedule in baseline_heuristics(shape):
-        if len(genomes) < max(2, population // 3):
+        if len(genomes) - given < max(2, left // 3):
             add(schedule, "steps" if _is_step_mask(schedule) else finest)
     if calibration is not None:
-        for schedule in calibrated_schedules(calibration, population // 2):
+        for schedule in calibrated_schedules(calibration, left // 2):
             if len(genomes) < population:
                 add(schedule, finest)
     attempts = 0

@@ -18,7 +18,7 @@ from ecad.execution import ExecutionSettings, Executor
 from ecad.genetic import initial_genomes
 from ecad.genetic.base import SearchAlgorithm
 from ecad.progress import Progress, WorkerReport
-from ecad.schedule import Calibration, ScheduleShape
+from ecad.schedule import Calibration, Schedule, ScheduleShape
 from ecad.search.history import (
     CostOf,
     History,
@@ -69,7 +69,14 @@ def search(
         loop = evolve_steadily if execution.asynchronous else evolve
         with executor_for(run, run.evaluator, execution, status.still_alive) as executor:
             history = loop(
-                resolved, run.shape, executor, folder.log, observe, run.calibration, run.evaluator.cost_of
+                resolved,
+                run.shape,
+                executor,
+                folder.log,
+                observe,
+                run.calibration,
+                run.evaluator.cost_of,
+                run.start,
             )
 
         def on_images(phase: str, done: int, total: int, workers: Sequence[WorkerReport] = ()) -> None:
@@ -100,17 +107,19 @@ def evolve(
     observer: Observer,
     calibration: Calibration | None = None,
     cost_of: CostOf | None = None,
+    start: Sequence[Schedule] = (),
 ) -> History:
     """The search loop. `log` may hold the evaluations of an earlier, stopped run.
 
-    A `calibration` gives seeds and, where also costs are known beforehand, what children are screened by.
+    A `calibration` gives seeds and, where also costs are known beforehand, what children are screened by. The schedules
+    of `start` come first.
     """
     from ecad.genetic import GeneticSearch
 
     # pymoo seeds its own generator with the plain seed: the initial population needs another stream.
     rng = np.random.default_rng([settings.seed, 1])
     algorithm: SearchAlgorithm = GeneticSearch(
-        initial_genomes(shape, settings.population, rng, settings.granularity, calibration),
+        initial_genomes(shape, settings.population, rng, settings.granularity, calibration, start),
         variation_of(settings, shape),
         seed=settings.seed,
         screening=screening_of(shape, calibration, cost_of),

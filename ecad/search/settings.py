@@ -27,6 +27,7 @@ class SearchSettings:
     `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
     schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene, `granularity` the
     finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
+    `start_from` names schedules for the first generation: files, bundled names, run folders, with commas;
     `true_cfg_scale` above 1 adds a second forward a step to FLUX.
     """
 
@@ -60,6 +61,7 @@ class SearchSettings:
     crossover_probability: float = 0.9
     mutation_rate: float = 0.02
     granularity: Granularity = "blocks"
+    start_from: str | None = None
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -140,6 +142,8 @@ class ResolvedSearchSettings(SearchSettings):
         values = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         if values["true_cfg_scale"] == 1.0:
             del values["true_cfg_scale"]
+        if values["start_from"] is None:
+            del values["start_from"]
         return values
 
 
@@ -196,7 +200,16 @@ _CHOICES = {
 }
 _COSTS = ("macs", "latency")
 _SWITCHES = ("embedding_cache",)
-_TEXTS = ("model", "quality", "prompts", "heldout_prompts", "device", "latency_table", "calibration")
+_TEXTS = (
+    "model",
+    "quality",
+    "prompts",
+    "heldout_prompts",
+    "device",
+    "latency_table",
+    "calibration",
+    "start_from",
+)
 _OPTIONAL = {field.name for field in fields(SearchSettings) if field.default is None}
 
 

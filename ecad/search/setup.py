@@ -13,13 +13,14 @@ from ecad.measuring.latency_table import TimeTable
 from ecad.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.sampling.recording import CALIBRATION_PROMPTS
 from ecad.sampling.subject import Subject, prepare_subject
-from ecad.schedule import Calibration, ScheduleShape
+from ecad.schedule import Calibration, Schedule, ScheduleShape
 from ecad.scoring import Scorer, make_quality
 from ecad.search.calibration import CALIBRATION_FILE, known_calibration, measured_calibration
 from ecad.search.claim import check_folder
 from ecad.search.evaluator import ModelEvaluator
 from ecad.search.latency import latency_table
 from ecad.search.settings import ResolvedSearchSettings
+from ecad.search.start import keep_start, start_schedules
 from ecad.storage import RunFolder
 
 # How the selection's prompts are shared out: few that many schedules meet, then many that few meet.
@@ -40,6 +41,7 @@ class PreparedRun:
     calibration: Calibration
     selection_prompts: PromptSet | None = None
     selection_evaluators: tuple[ModelEvaluator, ...] = ()  # one per round
+    start: tuple[Schedule, ...] = ()  # schedules that the first generation is to have
 
     @property
     def shape(self) -> ScheduleShape:
@@ -71,7 +73,9 @@ def prepare(
         if prompts is not None:
             scorer.check(prompts.prompts, generation.height, generation.width)
     calibration = known_calibration(folder, settings, subject)
+    start = start_schedules(folder, settings, subject.shape)
     folder.write_config(content)
+    keep_start(folder, start)
     folder.write_json("environment.json", environment_of(subject))
     table = latency_table(folder, settings, subject, search_prompts)
 
@@ -102,6 +106,7 @@ def prepare(
         calibration,
         selection_prompts,
         tuple(selection_evaluators),
+        tuple(start),
     )
 
 

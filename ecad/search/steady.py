@@ -6,7 +6,7 @@ continues as a valid search but not as the one it would have been. That is why `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ecad.execution import Executor
 from ecad.genetic import initial_genomes
 from ecad.genetic.base import SearchAlgorithm
 from ecad.records import Candidate
-from ecad.schedule import Calibration, ScheduleShape, genome_from_hex, genome_length
+from ecad.schedule import Calibration, Schedule, ScheduleShape, genome_from_hex, genome_length
 from ecad.search.history import (
     CostOf,
     History,
@@ -38,6 +38,7 @@ def evolve_steadily(
     observer: Observer,
     calibration: Calibration | None = None,
     cost_of: CostOf | None = None,
+    start: Sequence[Schedule] = (),
 ) -> History:
     """Evaluate as many candidates as the generations would; see `ecad.search.run.evolve`.
 
@@ -49,7 +50,7 @@ def evolve_steadily(
     budget = settings.generations * population
     initial_rng = np.random.default_rng([settings.seed, 1])
     algorithm: SearchAlgorithm = SteadyStateSearch(
-        initial_genomes(shape, population, initial_rng, settings.granularity, calibration),
+        initial_genomes(shape, population, initial_rng, settings.granularity, calibration, start),
         variation_of(settings, shape),
         # Another stream after a resume: else the first questions of the earlier start would be asked again.
         rng=np.random.default_rng([settings.seed, 2, len(log)]),

@@ -6,6 +6,7 @@ evaluations.jsonl    the evaluation log, see ecad.storage.log
 *.waiting.jsonl      evaluations that came before their turn; gone when all of them are in the log
 selection-N.jsonl    the further looks at the best schedules, if the search has selection prompts
 latency_table.json   the fitted latency table, if the search uses one
+start/*.yaml         the schedules that the search was given to start from
 front/*.yaml         the schedules of the front, cheapest last
 report.json          the front on held-out prompts
 status.json          how the search stands while it runs, see ecad.storage.status
@@ -88,7 +89,11 @@ class RunFolder(LockedFolder[EvaluationLog]):
 
     def write_front(self, schedules: Mapping[str, Schedule]) -> None:
         """Replace front/ by these files (file stem -> schedule)."""
-        target, fresh, old = (self.path / name for name in ("front", "front.new", "front.old"))
+        self.write_schedules("front", schedules)
+
+    def write_schedules(self, folder: str, schedules: Mapping[str, Schedule]) -> None:
+        """Replace a folder of schedules by these files (file stem -> schedule)."""
+        target, fresh, old = (self.path / name for name in (folder, f"{folder}.new", f"{folder}.old"))
         try:
             for leftover in (fresh, old):
                 shutil.rmtree(leftover, ignore_errors=True)

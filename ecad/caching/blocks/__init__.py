@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Any
 from torch import nn
 
 from ecad.caching.block_run import BlockRun
+from ecad.families import Family
 
 # (run, the list's blocks that have this code, which of them it is, the forward's own arguments) -> what that returns
 BlockForward = Callable[..., Any]
@@ -77,14 +79,12 @@ class KnownBlock:
 
 def known_block(block: nn.Module, components: tuple[str, ...]) -> KnownBlock | None:
     """The code for this block, if there is one; `components` are those that its family caches, in their order."""
-    from ecad.caching.blocks import flux, pixart
-
     kind = type(block)
     forward = vars(block).get("forward")
     # Hooks of diffusers leave the class's own method behind when they go.
     if forward is not None and getattr(forward, "__func__", None) is not kind.forward:
         return None  # offloading, or another tool, does something round the class's forward
-    for known in (*pixart.KNOWN, *flux.KNOWN):
+    for known in all_known():
         if (
             (kind.__module__, kind.__qualname__) == (known.module, known.class_name)
             and components == known.components
@@ -93,6 +93,37 @@ def known_block(block: nn.Module, components: tuple[str, ...]) -> KnownBlock | N
         ):
             return known
     return None
+
+
+def all_known() -> tuple[KnownBlock, ...]:
+    """The code for all kinds of blocks."""
+    from ecad.caching.blocks import flux, pixart
+
+    return (*pixart.KNOWN, *flux.KNOWN)
+
+
+def has_fast_path(family: Family) -> bool:
+    """Whether there is code for blocks of the family, as the installed diffusers has them.
+
+    A transformer of the family must have the block's class at hand: it is written or imported where that one is.
+    """
+    import diffusers
+
+    lists = {block_list.component_names for block_list in family.block_lists}
+    candidates = [known for known in all_known() if known.components in lists]
+    if not candidates:
+        return False
+    transformers = [getattr(diffusers, name, None) for name in family.transformer_classes]
+    modules = [sys.modules[each.__module__] for each in transformers if each is not None]
+    for known in candidates:
+        for kind in (getattr(module, known.class_name, None) for module in modules):
+            if (
+                kind is not None
+                and kind.__module__ == known.module
+                and fingerprint(kind.forward) in known.fingerprints
+            ):
+                return True
+    return False
 
 
 @cache
@@ -110,4 +141,4 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
 
-__all__ = ["KnownBlock", "Summing", "fingerprint", "known_block"]
+__all__ = ["KnownBlock", "Summing", "all_known", "fingerprint", "has_fast_path", "known_block"]

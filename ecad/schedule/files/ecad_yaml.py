@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
@@ -18,16 +18,18 @@ import numpy as np
 from ecad.arrays import BoolArray
 from ecad.atomic import write_bytes
 from ecad.errors import ConfigError, EcadError, ScheduleError, one_line
-from ecad.families import FAMILIES, BlockList
+from ecad.families import FAMILIES, BlockList, register
+from ecad.families.registry import unknown_family
+from ecad.families.spec_file import FAMILY_FILE, load_family
 from ecad.resources import find_schedule, list_schedules
 from ecad.schedule.files.addresses import fetch, is_address, is_collapsed_address
 from ecad.schedule.files.official import dump_official, is_official, parse_official
 from ecad.schedule.files.strangers import what_else
-from ecad.schedule.files.yaml_nodes import Node, YamlMistake, parse_yaml, shown
 from ecad.schedule.files.yaml_text import dump_plain
 from ecad.schedule.heuristics import is_heuristic
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.shape import MAX_BLOCKS, MAX_STEPS
+from ecad.yaml_nodes import Node, YamlMistake, parse_yaml, shown
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 2_000_000
@@ -49,12 +51,14 @@ _SIGNATURE = ("family", "blocks")  # keys of `model` that say what the schedule 
 def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win.
 
-    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name. It may lie elsewhere:
+    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name. If nobody registered its
+    family, a `family.yaml` beside it or one folder up (a run folder's) is, where it describes that. Or it is an address:
     "hf://owner/name/fast.yaml" on a model hub ("hf://owner/name@v1/fast.yaml" at a revision), or anywhere at
     "https://host/fast.yaml#sha256=HEX", the hash of the content.
     """
     found = read_text(source)
-    return parse_schedule(found.text, found.origin)
+    folder = None if found.path is None else found.path.absolute().parent
+    return parse_schedule(found.text, found.origin, () if folder is None else (folder, folder.parent))
 
 
 class FoundText(NamedTuple):
@@ -93,10 +97,11 @@ def _read_file(path: Path) -> bytes:
     return content
 
 
-def parse_schedule(text: str, origin: str) -> Schedule:
+def parse_schedule(text: str, origin: str, folders: Sequence[Path] = ()) -> Schedule:
     """The schedule in a text; every mistake is a ScheduleError that names `origin` and the line.
 
-    ecad's own YAML or the official implementation's JSON, recognised by the content.
+    ecad's own YAML or the official implementation's JSON, recognised by the content. A family that is not known is
+    looked for in these folders, by the name of the file that run folders have.
     """
     something_else = what_else(text)
     if something_else is not None:
@@ -104,7 +109,7 @@ def parse_schedule(text: str, origin: str) -> Schedule:
     try:
         if is_official(text):
             return parse_official(text)
-        return _schedule_from(parse_yaml(text))
+        return _schedule_from(parse_yaml(text), folders)
     except YamlMistake as mistake:
         raise ScheduleError(one_line(f"{origin}, {mistake}")) from None
     except EcadError as error:  # what the schedule itself refuses
@@ -151,7 +156,15 @@ def _hint(name: str, known: list[str]) -> str:
     return f"there are {len(known)}, such as {', '.join(one_of_each) or 'none'}"
 
 
-def _schedule_from(root: Node) -> Schedule:
+def _look_for_family(name: str, folders: Sequence[Path]) -> None:
+    """Register the family of this name if a file in one of the folders describes it."""
+    for path in (folder / FAMILY_FILE for folder in folders):
+        if path.is_file() and (found := load_family(path)).name == name:
+            register(found)
+            return
+
+
+def _schedule_from(root: Node, folders: Sequence[Path]) -> Schedule:
     content = root.mapping("the file")
     if "ecad_schedule" not in content:
         raise root.mistake("not an ecad schedule: the key 'ecad_schedule' (format version) is missing")
@@ -168,8 +181,9 @@ def _schedule_from(root: Node) -> Schedule:
     model = content["model"].mapping("model", required=_SIGNATURE)
     family = model["family"].text("family")
     if family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise model["family"].mistake(f"unknown model family {shown(family)}: ecad knows {known}")
+        _look_for_family(family, folders)
+    if family not in FAMILIES:
+        raise model["family"].mistake(unknown_family(family))
     spec = FAMILIES[family]
     names = spec.block_list_names
     blocks = model["blocks"].mapping("blocks", required=names, known=names)

@@ -36,10 +36,10 @@ from ecad.schedule.files.official_layout import (
 from ecad.schedule.files.official_model import model_of_config
 from ecad.schedule.files.official_writing import dump_official
 from ecad.schedule.files.strict_json import parse_json
-from ecad.schedule.files.yaml_nodes import shown
 from ecad.schedule.files.yaml_text import check_plain
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.shape import MAX_BLOCKS, MAX_STEPS
+from ecad.yaml_nodes import shown
 
 __all__ = ["dump_official", "is_official", "parse_official"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from ecad.errors import ScheduleError
 from ecad.families import FAMILIES, Family
 from ecad.families.family import OfficialNames
-from ecad.schedule.files.yaml_nodes import shown
+from ecad.yaml_nodes import shown
 
 PROVENANCE_KEY = "official"  # in Schedule.provenance: all of a read file but the flags
 PROVENANCE_BEFORE_KEY = "official_before"  # an older one, of the schedule that a read one was made from

@@ -19,9 +19,9 @@ from ecad.schedule.files.official_layout import (
     official_layouts,
 )
 from ecad.schedule.files.official_model import model_of_config
-from ecad.schedule.files.yaml_nodes import shown
 from ecad.schedule.files.yaml_text import check_plain
 from ecad.schedule.schedule import Schedule
+from ecad.yaml_nodes import shown
 
 _HEAD_KEYS = (
     "num_blocks",

@@ -16,9 +16,9 @@ import numpy as np
 from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError, one_line
 from ecad.schedule.files.strict_json import parse_json
-from ecad.schedule.files.yaml_nodes import shown
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.shape import MAX_STEPS, ScheduleShape
+from ecad.yaml_nodes import shown
 
 # The names of SmoothCache's own files for DiT and OpenSora, where a family has no component of that name.
 _KINDS_OF_WORD = {

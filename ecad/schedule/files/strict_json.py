@@ -6,7 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from ecad.errors import ScheduleError
-from ecad.schedule.files.yaml_nodes import shown
+from ecad.yaml_nodes import shown
 
 
 def parse_json(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Plain data as YAML text that `ecad.schedule.files.yaml_nodes` reads back as it was."""
+"""Plain data as YAML text that `ecad.yaml_nodes` reads back as it was."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ecad.errors import ScheduleError
-from ecad.schedule.files.yaml_nodes import MAX_DEPTH, MAX_NODES, MAX_NUMBER_CHARACTERS, shown
+from ecad.yaml_nodes import MAX_DEPTH, MAX_NODES, MAX_NUMBER_CHARACTERS, shown
 
 
 def dump_plain(data: Mapping[str, Any]) -> str:

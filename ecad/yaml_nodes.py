@@ -159,7 +159,7 @@ class _StrictLoader(yaml.SafeLoader):
         if event.tag is not None:
             raise YamlMistake(line, f"tags such as {shown(event.tag)} are not allowed here, only plain data")
         if self._nodes > MAX_NODES:
-            raise YamlMistake(line, f"more than {MAX_NODES} values: this is no schedule")
+            raise YamlMistake(line, f"more than {MAX_NODES} values: that is too much for a file of ecad")
         is_scalar = isinstance(event, yaml.ScalarEvent)
         if self._depth == MAX_DEPTH and not is_scalar:
             raise YamlMistake(line, f"nested more than {MAX_DEPTH} levels deep")
