@@ -37,7 +37,8 @@ def is_smoothcache(text: str) -> bool:
         content = json.loads(text.lstrip("\ufeff"))
     except (ValueError, RecursionError):
         return False
-    return bool(content) and all(isinstance(value, list) for value in content.values())
+    is_of_lists = bool(content) and all(isinstance(value, list) for value in content.values())
+    return is_of_lists and "cache_schedule" not in content
 
 
 def parse_smoothcache(text: str, like: ScheduleShape, origin: str) -> Schedule:

@@ -146,6 +146,8 @@ def test_where_a_schedule_is_expected_the_way_is_named() -> None:
         parse_schedule('{"attn1": [1, 0]}', "f.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', "ecad_schedule: 1", '{"a":' * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"cache_schedule": [1]}', '{"a": 1}', "ecad_schedule: 1", '{"a":' * 100_000]
+)
 def test_what_is_not_meant_to_be_smoothcache(text: str) -> None:
     assert not is_smoothcache(text)
