@@ -51,9 +51,9 @@ _SIGNATURE = ("family", "blocks")  # keys of `model` that say what the schedule 
 def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win.
 
-    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name. If nobody registered its
-    family, a `family.yaml` beside it or one folder up (a run folder's) is, where it describes that. Or it is an address:
-    "hf://owner/name/fast.yaml" on a model hub ("hf://owner/name@v1/fast.yaml" at a revision), or anywhere at
+    A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name. If nobody has registered its
+    family, a `family.yaml` beside it or one folder up (a run folder's) is, where it describes that. It may lie
+    elsewhere: "hf://owner/name/fast.yaml" on a model hub ("hf://owner/name@v1/fast.yaml" at a revision), or anywhere at
     "https://host/fast.yaml#sha256=HEX", the hash of the content.
     """
     found = read_text(source)
