@@ -43,6 +43,7 @@ LAYERS: dict[str, Layer] = {
     "schedule": Layer(
         "schedules, their shape, genomes, heuristics, liveness; `files/`", "families", "numpy yaml"
     ),
+    "schedule.files.from_hub": Layer("", "errors", "huggingface_hub"),  # no other part of the room does
     "records": Layer("candidates, evaluations, the evaluator's protocol", "schedule"),
     "caching": Layer(
         "a schedule at work: known blocks as a whole, else hooks", "families schedule", "torch diffusers"

@@ -40,8 +40,8 @@ def apply(
 ) -> AppliedSchedule:
     """Make a diffusers pipeline (or a bare transformer) follow a schedule from its next call on.
 
-    `schedule` is a `Schedule`, a file (YAML of ecad, JSON of the official implementation), or the name of one that
-    ships with ecad ("pixart-mini/fast").
+    `schedule` is a `Schedule`, a file (YAML of ecad, JSON of the official implementation), the name of one that ships
+    with ecad ("pixart-mini/fast"), or an address ("hf://owner/name/fast.yaml", "https://host/fast.yaml#sha256=HEX").
 
     Every pipeline of the model's transformer class will do (text-to-image, image-to-image, inpainting, ...).
     `num_inference_steps` of a call must be the schedule's. Image-to-image with `strength` runs only the last

@@ -128,23 +128,36 @@ def check(
 
 @app.command("import")
 def import_(
-    schedule: Path = typer.Argument(metavar="FILE", help="JSON of the official ECAD implementation."),
+    schedule: str = typer.Argument(
+        metavar="FILE", help="JSON of the official ECAD implementation, or of SmoothCache."
+    ),
     out: Path = typer.Option(..., "--out", "-o", help="YAML file to write."),
     model: str | None = typer.Option(
         None, help="What it was learnt on (preset name or local pipeline folder), if the file does not say."
     ),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
-    """Turn a schedule of the official ECAD implementation into a schedule file of ecad.
+    """Turn a schedule of the official ECAD implementation, or SmoothCache's masks, into a schedule file of ecad.
 
-    Its name, settings and measurements are kept as provenance. ecad.apply takes the JSON file as it is, too.
+    Name, settings and measurements of an official file are kept as provenance; ecad.apply takes it as it is, too. Masks
+    of SmoothCache name no model, so they need --model; a component without a mask is computed in every step.
     """
     from ecad.families import find_model
-    from ecad.measuring.schedule_costs import refuse_misfit, signature_of
-    from ecad.schedule import load_schedule, save_schedule
+    from ecad.measuring.schedule_costs import refuse_misfit, shape_of, signature_of
+    from ecad.schedule import save_schedule
+    from ecad.schedule.files import parse_schedule, read_text
+    from ecad.schedule.files.smoothcache import is_smoothcache, parse_smoothcache
 
     _refuse_existing(out, force)
-    loaded = load_schedule(schedule)
+    text, origin, _ = read_text(schedule)
+    if is_smoothcache(text):
+        if model is None:
+            raise ConfigError(
+                f"{origin}: masks of SmoothCache name no model: give --model, whose blocks they are for"
+            )
+        loaded = parse_smoothcache(text, shape_of(find_model(model), None), origin)
+    else:
+        loaded = parse_schedule(text, origin)
     if model is not None:
         source = find_model(model)
         refuse_misfit(loaded, source)
@@ -156,23 +169,34 @@ def import_(
 @app.command("export")
 def export(
     schedule: str = typer.Argument(metavar="FILE", help="Schedule file or bundled name."),
-    out: Path = typer.Option(..., "--out", "-o", help="JSON file to write."),
+    out: Path = typer.Option(..., "--out", "-o", help="File to write."),
+    format_: str = typer.Option(
+        "official",
+        "--format",
+        help="official (JSON), cache-dit (YAML), sd.cpp, sglang, or smoothcache (JSON).",
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
-    """Write a schedule as JSON in the layout of the official ECAD implementation, for its tools.
+    """Write a schedule for other tools: the official ECAD implementation, cache-dit, SGLang, SmoothCache, ...
 
-    An imported schedule gives the file that it was imported from; another one has its MACs in the paper's
-    convention as its metrics.
+    official: an imported schedule gives the file that it was imported from; another one has its MACs in the paper's
+    convention as its metrics. cache-dit, sd.cpp and sglang take a steps mask: every step recomputes all or nothing.
+    smoothcache has one mask per component. docs/schedules-elsewhere.md says what each can express.
     """
     from ecad.measuring.schedule_costs import costs_of
-    from ecad.schedule import load_schedule, save_official
+    from ecad.schedule import load_schedule
+    from ecad.schedule.files.formats import OFFICIAL, check_format, export_schedule
 
+    chosen = check_format(format_)
     _refuse_existing(out, force)
     loaded = load_schedule(schedule)
-    costs, _ = costs_of(loaded, None)
-    macs = None if costs is None else costs["macs_paper"]
-    metrics = {} if macs is None else {"total_macs": macs, "total_macs_T": macs / 1e12}
-    save_official(loaded, out, metrics)
+    metrics: dict[str, Any] = {}
+    if format_ == OFFICIAL:
+        costs, _ = costs_of(loaded, None)
+        macs = None if costs is None else costs["macs_paper"]
+        metrics = {} if macs is None else {"total_macs": macs, "total_macs_T": macs / 1e12}
+    export_schedule(loaded, out, format_, metrics)
+    _print_notes([chosen.difference] if chosen.difference else [])
     print(f"{out}: {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed")
 
 

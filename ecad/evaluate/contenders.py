@@ -12,6 +12,7 @@ from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
 from ecad.resources import list_schedules
 from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
+from ecad.schedule.files.addresses import address_stem, is_address
 from ecad.schedule.heuristics import CALIBRATED
 from ecad.storage import RunFolder
 
@@ -106,6 +107,9 @@ def distinct(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _read(text: str) -> Iterator[Wish]:
+    if is_address(text):
+        yield Wish(address_stem(text), text, Kind.SCHEDULE, load_schedule(text))
+        return
     try:
         path = Path(text).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()

@@ -210,6 +210,65 @@ def test_import_with_a_model(tmp_path: Path) -> None:
     assert not (tmp_path / "x.yaml").exists()
 
 
+@pytest.mark.parametrize("name", ["cache-dit", "sd.cpp", "sglang"])
+def test_export_of_a_steps_mask(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mask"
+    result = invoke("export", "pixart-alpha/fora-2", "-o", path, "--format", name)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: a steps mask is not the schedule")
+    assert result.stdout == f"{path}: pixart, 20 steps, 28 transformer_blocks, 50% recomputed\n"
+    written = path.read_text(encoding="ascii")
+    assert {"cache-dit": "[1, 0, 1", "sd.cpp": "1,0,1", "sglang": "BINS=1,1,1"}[name] in written
+    assert "--force" in str(refused("export", "pixart-alpha/fora-2", "-o", path, "--format", name))
+    error = refused("export", "pixart-alpha/tgate-10", "-o", tmp_path / "x", "--format", name)
+    assert str(error).startswith("step 10 is mixed: it recomputes 56 of 84 components")
+    assert not (tmp_path / "x").exists()
+
+
+def test_smoothcache_there_and_back(tmp_path: Path) -> None:
+    masks, back, again = tmp_path / "masks.json", tmp_path / "s.yaml", tmp_path / "again.json"
+    result = invoke("export", "pixart-alpha/tgate-10", "-o", masks, "--format", "smoothcache")
+    assert (result.exit_code, result.stderr) == (0, "")  # the same meaning: nothing to note
+    assert json.loads(masks.read_text())["attn2"] == [1] * 10 + [0] * 10
+    assert "give --model" in str(refused("import", masks, "-o", back))
+    assert invoke("import", masks, "-o", back, "--model", "pixart-alpha").exit_code == 0
+    assert load_schedule(back) == load_schedule("pixart-alpha/tgate-10")
+    assert dict(load_schedule(back).model) == {"name": "pixart-alpha", "height": 256, "width": 256}
+    assert invoke("export", back, "-o", again, "--format", "smoothcache").exit_code == 0
+    assert again.read_text() == masks.read_text()
+    error = refused("import", masks, "-o", tmp_path / "x.yaml", "--model", "flux-dev")
+    assert (
+        str(error) == f"{masks}: flux has no component 'attn1', only attn, ff, ff_context, proj_mlp, proj_out"
+    )
+    assert "ecad schedule import FILE --model MODEL" in str(refused("check", masks))
+
+
+def test_smoothcache_of_another_number_of_steps(tmp_path: Path) -> None:
+    masks, path = tmp_path / "masks.json", tmp_path / "s.yaml"
+    masks.write_text(json.dumps({"attn1": [1, 0] * 25}))
+    assert invoke("import", masks, "-o", path, "--model", "pixart-alpha").exit_code == 0
+    schedule = load_schedule(path)
+    assert schedule.steps == 50
+    assert schedule.recompute_fraction() == pytest.approx(2.5 / 3)
+    assert invoke("check", path).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("cachedit", "did you mean cache-dit?"), ("", "there are official, cache-dit, sd.cpp")]
+)
+def test_an_unknown_format(name: str, hint: str, tmp_path: Path) -> None:
+    error = refused("export", "pixart-alpha/fora-2", "-o", tmp_path / "x", "--format", name)
+    assert isinstance(error, ConfigError)
+    assert hint in str(error)
+
+
+@pytest.mark.parametrize("command", ["check", "show", "import", "export"])
+def test_every_command_takes_addresses(command: str, tmp_path: Path) -> None:
+    more = ("-o", tmp_path / "x") if command in ("import", "export") else ()
+    assert "owner, name and PATH are needed" in str(refused(command, "hf://owner/name", *more))
+    assert "the hash of the content is missing" in str(refused(command, "https://host/fast.yaml", *more))
+
+
 def test_another_model_is_noted() -> None:
     result = invoke("check", "pixart-alpha/fora-2", "--model", "pixart-sigma")
     assert result.exit_code == 0

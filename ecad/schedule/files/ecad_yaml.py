@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from ecad.families import FAMILIES, BlockList, register
 from ecad.families.registry import unknown_family
 from ecad.families.spec_file import FAMILY_FILE, load_family
 from ecad.resources import find_schedule, list_schedules
+from ecad.schedule.files.addresses import fetch, is_address, is_collapsed_address
 from ecad.schedule.files.official import dump_official, is_official, parse_official
+from ecad.schedule.files.strangers import what_else
 from ecad.schedule.files.yaml_text import dump_plain
 from ecad.schedule.heuristics import is_heuristic
 from ecad.schedule.schedule import Schedule
@@ -50,9 +52,40 @@ def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     """Read a schedule file, or one that ships with ecad by its name ("pixart-mini/fast"). Existing files win.
 
     A file is YAML of ecad or JSON of the official ECAD implementation, whatever its name. If nobody has registered its
-    family, a `family.yaml` beside it or one folder up (a run folder's) is, where it describes that.
+    family, a `family.yaml` beside it or one folder up (a run folder's) is, where it describes that. It may lie
+    elsewhere: "hf://owner/name/fast.yaml" on a model hub ("hf://owner/name@v1/fast.yaml" at a revision), or anywhere at
+    "https://host/fast.yaml#sha256=HEX", the hash of the content.
     """
-    path = _find(source)
+    found = read_text(source)
+    folder = None if found.path is None else found.path.absolute().parent
+    return parse_schedule(found.text, found.origin, () if folder is None else (folder, folder.parent))
+
+
+class FoundText(NamedTuple):
+    """A schedule's text, not yet parsed, what to call its origin in a message, and its file if it is here."""
+
+    text: str
+    origin: str
+    path: Path | None
+
+
+def read_text(source: str | os.PathLike[str]) -> FoundText:
+    """What lies at a path, a bundled name or an address."""
+    path = None
+    if isinstance(source, str) and is_address(source):
+        content, origin = fetch(source, MAX_FILE_BYTES)
+    else:
+        path = _find(source)
+        content, origin = _read_file(path), str(path)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ScheduleError(one_line(f"{origin}, line {line}: not UTF-8 text ({error.reason})")) from None
+    return FoundText(text, origin, path)
+
+
+def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -61,13 +94,7 @@ def load_schedule(source: str | os.PathLike[str]) -> Schedule:
     if len(content) > MAX_FILE_BYTES:
         size = f"more than {MAX_FILE_BYTES / 1e6:g} MB"
         raise ScheduleError(one_line(f"{path} is too large for a schedule: it has {size}"))
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ScheduleError(one_line(f"{path}, line {line}: not UTF-8 text ({error.reason})")) from None
-    folder = path.absolute().parent
-    return parse_schedule(text, str(path), (folder, folder.parent))
+    return content
 
 
 def parse_schedule(text: str, origin: str, folders: Sequence[Path] = ()) -> Schedule:
@@ -76,6 +103,9 @@ def parse_schedule(text: str, origin: str, folders: Sequence[Path] = ()) -> Sche
     ecad's own YAML or the official implementation's JSON, recognised by the content. A family that is not known is
     looked for in these folders, by the name of the file that run folders have.
     """
+    something_else = what_else(text)
+    if something_else is not None:
+        raise ScheduleError(one_line(f"{origin} is {something_else}"))
     try:
         if is_official(text):
             return parse_official(text)
@@ -96,6 +126,10 @@ def _find(source: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # no permission, no such user (~name), name too long
         reason = error.strerror if isinstance(error, OSError) else error
         raise ScheduleError(one_line(f"cannot read the schedule {shown(str(source))}: {reason}")) from None
+    if is_something_else and (path / "front").is_dir():
+        raise ScheduleError(
+            one_line(f"{path} is a run, not a schedule file: its schedules are {path}/front/*.yaml")
+        )
     if is_something_else:
         raise ScheduleError(one_line(f"{path} is a folder or a device, not a schedule file"))
     known: list[str] = []
@@ -114,6 +148,8 @@ def _hint(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=3)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
+    if is_collapsed_address(name):
+        return "give an address as text, not as a Path, which makes one slash of two"
     if is_heuristic(name):
         return f"{name} is a heuristic: write its file with ecad schedule new {name} --model MODEL -o FILE"
     one_of_each = [next(group) for _, group in groupby(known, lambda each: each.partition("/")[0])]
@@ -225,17 +261,18 @@ def _array_from(node: Node, block_list: BlockList, steps: int, blocks: int) -> B
 
 def save_schedule(schedule: Schedule, path: str | os.PathLike[str]) -> None:
     """Write a schedule file, its folder too if need be; an existing file is replaced as a whole or not at all."""
-    _write(dump_schedule(schedule), path)
+    write_text(dump_schedule(schedule), path)
 
 
 def save_official(
     schedule: Schedule, path: str | os.PathLike[str], metrics: Mapping[str, Any] | None = None
 ) -> None:
     """Write a schedule as JSON of the official ECAD implementation; see `dump_official`."""
-    _write(dump_official(schedule, metrics), path)
+    write_text(dump_official(schedule, metrics), path)
 
 
-def _write(text: str, path: str | os.PathLike[str]) -> None:
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """A schedule's text as a file, all or nothing; ScheduleError if it cannot be written or would be too large."""
     content = text.encode("utf-8")
     if len(content) > MAX_FILE_BYTES:
         raise ScheduleError(

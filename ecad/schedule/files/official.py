@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from ecad.schedule.files.official_layout import (
 )
 from ecad.schedule.files.official_model import model_of_config
 from ecad.schedule.files.official_writing import dump_official
+from ecad.schedule.files.strict_json import parse_json
 from ecad.schedule.files.yaml_text import check_plain
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.shape import MAX_BLOCKS, MAX_STEPS
@@ -52,7 +53,7 @@ def is_official(text: str) -> bool:
 
 def parse_official(text: str) -> Schedule:
     """The schedule in a text. ScheduleError for every mistake, with its line or the keys that lead to it."""
-    document = json_object(_parse_json(text), "the file")
+    document = json_object(parse_json(text), "the file")
     head = member(document, "cache_schedule", "the file")
     steps = count_in(head, "num_inference_steps", MAX_STEPS)
     flags = member(head, "schedule", "cache_schedule")
@@ -91,32 +92,6 @@ def parse_official(text: str) -> Schedule:
     provenance = {**provenance, PROVENANCE_KEY: kept}
     check_plain({"provenance": provenance})  # what is refused here could not be written to a file of ours
     return schedule.replace(provenance=provenance)
-
-
-def _parse_json(text: str) -> Any:
-    def refuse_constant(constant: str) -> NoReturn:
-        raise ScheduleError(f"not valid JSON: {constant} is not a number")
-
-    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ScheduleError(f"the key {shown(twice)} occurs twice in one object")
-        return result
-
-    try:
-        return json.loads(
-            text.lstrip("\ufeff"), parse_constant=refuse_constant, object_pairs_hook=without_duplicates
-        )
-    except json.JSONDecodeError as error:
-        raise ScheduleError(
-            f"line {error.lineno}: not valid JSON: {error.msg} (column {error.colno})"
-        ) from None
-    except RecursionError:
-        raise ScheduleError("nested too deeply: this is no schedule") from None
-    except ValueError:  # Python's limit on the digits of a whole number
-        raise ScheduleError("a number has too many digits: this is no schedule") from None
 
 
 def _family_of(head: Mapping[str, Any], flags: Mapping[str, Any]) -> str:

@@ -44,7 +44,8 @@ def dump_official(schedule: Schedule, metrics: Mapping[str, Any] | None = None) 
     if schedule.reuses_output:
         raise ScheduleError(
             "the official layout cannot express that the transformer's whole output is reused, as this schedule does "
-            f"in {schedule.steps - schedule.transformer_runs} steps: only reuse by components can be exported"
+            f"in {schedule.steps - schedule.transformer_runs} steps: only reuse by components can be exported "
+            "(--format cache-dit writes a steps mask)"
         )
     kept = schedule.provenance.get(PROVENANCE_KEY)
     if not isinstance(kept, dict) or kept.get("digest") != schedule.digest():
