@@ -14,9 +14,9 @@ from ecad.search.settings import ResolvedSearchSettings
 
 
 def toy_settings(generations: int, population: int, **changes: Any) -> ResolvedSearchSettings:
-    """Of a search whose evaluations are made up: what has to do with a model is never read."""
+    """Of a search whose evaluations are made up: of the model no more than its name is read."""
     values: dict[str, Any] = {
-        "model": "tiny",
+        "model": "pixart-mini",
         "generations": generations,
         "population": population,
         "quality": "toy",
