@@ -59,14 +59,14 @@ def apply(
     refused. A schedule that was learnt on another model of the same blocks is applied, and a note logged (logger
     "ecad", level INFO): its quality there is not known, as it is not after resampling.
 
-    `fast_path` decides blocks of known classes (PixArt, FLUX, Sana, ...) as a whole and computes nothing of a reused one
-    that nobody reads; where everything is recomputed, to the last bit what the model does. Without it, and for all other
-    blocks, every component has a hook of its own: norms and modulations of reused components still run.
+    `fast_path` decides blocks of known classes (PixArt, FLUX, Sana, ...) as a whole and computes nothing of a reused
+    one that nobody reads; where everything is recomputed, to the last bit what the model does. Without it, and for all
+    other blocks, every component has a hook of its own: norms and modulations of reused components still run.
 
-    `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, ...) and it
-    pays: less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits (float32)
-    or by less than bfloat16's own rounding. False: never. By default (None) not where somebody looks at blocks one by
-    one (a hook on a block, `keep_everything`); True refuses these.
+    `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, ...) and
+    it pays: less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits
+    (float32) or by less than bfloat16's own rounding. False: never. By default (None) not where somebody looks at
+    blocks one by one (a hook on a block, `keep_everything`); True refuses these.
 
     `store` saves a GPU's memory: "bfloat16" keeps outputs of a float32 model in half of it, rounded (sums stay as they
     are); "cpu" keeps them in the host's memory, bit for bit, and fetches those of a block while the one before runs.
