@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,9 @@ class TinyTransformer:
 
     @property
     def is_there(self) -> bool:
-        """Whether the installed diffusers has the class."""
-        return hasattr(diffusers, self.class_name)
+        """Whether the installed diffusers has the class, with all that it is configured with."""
+        kind = getattr(diffusers, self.class_name, None)
+        return kind is not None and self.config.keys() <= signature(kind.__init__).parameters.keys()
 
     def build(self) -> Any:
         """The transformer, with weights of a fixed seed with which every block matters."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
 from conformance.tiny import TinyTransformer, noise, timestep_of
+from diffusers import QwenImageTransformer2DModel
+
+_READS_MASK = "zero_cond_t" in signature(QwenImageTransformer2DModel.__init__).parameters
 
 
 def _inputs(rows: int, size: int, step: int) -> dict[str, Any]:
     side = 2 * size
+    # Versions that do not find the lengths by the mask must be told.
+    lengths = {} if _READS_MASK else {"txt_seq_lens": [5] * rows}
     return {
+        **lengths,
         "hidden_states": noise(rows, side * side, 16, seed=step),
         "encoder_hidden_states": noise(rows, 5, 12, seed=100),
         "encoder_hidden_states_mask": torch.tensor([[1, 1, 1, 1, 0]] * rows),
