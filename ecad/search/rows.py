@@ -105,7 +105,7 @@ def measured_rows(
     """
     settings, prompts = run.settings, run.heldout_prompts
     seeds = settings.heldout_seeds_per_prompt
-    timed = min(len(prompts), math.ceil(TIMED_BATCHES * settings.batch_size / seeds))
+    timed = min(len(prompts), _timed_prompts(settings.batch_size, seeds))
     if executor_on is None:
         timed = len(prompts)
     total = len(contenders) * len(prompts) * seeds
@@ -141,6 +141,12 @@ def measured_rows(
         replace(outcome, scores_by={name: np.concatenate([outcome.scores, scores[outcome.contender.name]])})
         for outcome in outcomes
     ]
+
+
+def _timed_prompts(batch_size: int, seeds_per_prompt: int) -> int:
+    """So many that their images are whole batches: then all batches are those of a comparison in one piece."""
+    step = batch_size // math.gcd(batch_size, seeds_per_prompt)
+    return step * math.ceil(TIMED_BATCHES * batch_size / (step * seeds_per_prompt))
 
 
 def _candidates(contenders: Sequence[Contender], shape: ScheduleShape) -> list[Candidate]:

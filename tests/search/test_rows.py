@@ -17,7 +17,7 @@ from ecad.measuring.rows import Kind
 from ecad.records import Evaluator
 from ecad.schedule import heuristic
 from ecad.scoring.scenes import SHAPES
-from ecad.search.rows import RowFactory, measured_rows
+from ecad.search.rows import TIMED_BATCHES, RowFactory, _timed_prompts, measured_rows
 from ecad.search.settings import SearchSettings
 from ecad.search.setup import PreparedRun, prepare
 from ecad.storage import RunFolder
@@ -96,3 +96,12 @@ def test_a_row_that_fails_elsewhere_is_named(run: PreparedRun) -> None:
 
     with pytest.raises(RunError, match=r"the report's row .* failed: ValueError: no such luck"):
         measured_rows(run, contenders(run), broken)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "seeds", "prompts"), [(2, 1, 6), (8, 5, 8), (8, 3, 8), (4, 16, 1), (6, 4, 6)]
+)
+def test_what_is_timed_is_whole_batches(batch_size: int, seeds: int, prompts: int) -> None:
+    assert _timed_prompts(batch_size, seeds) == prompts
+    assert prompts * seeds % batch_size == 0
+    assert prompts * seeds >= TIMED_BATCHES * batch_size
