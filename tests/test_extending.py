@@ -58,7 +58,7 @@ def test_the_places_that_the_page_names_are_there() -> None:
     ]
     for path, line in {
         "ecad/scoring/registry.py": "_ALL = (",
-        "ecad/search/history.py": "def variation_of(",
+        "ecad/searching/history.py": "def variation_of(",
         "ecad/cli/main.py": "from ecad.cli import ",
     }.items():
         assert line in (root / path).read_text(encoding="utf-8")

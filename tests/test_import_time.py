@@ -45,14 +45,14 @@ def command(*arguments: str) -> str:
         ("import ecad", HEAVY | {"numpy", "yaml", "rich", "typer"}),
         ("import ecad; ecad.load_schedule", HEAVY | {"rich", "typer"}),
         ("import ecad.genetic", HEAVY),
-        ("import ecad.storage, ecad.execution, ecad.search.settings", HEAVY | {"rich", "typer"}),
-        ("import ecad.search.run", HEAVY | {"rich", "typer"}),
+        ("import ecad.storage, ecad.execution, ecad.searching.settings", HEAVY | {"rich", "typer"}),
+        ("import ecad.searching.run", HEAVY | {"rich", "typer"}),
         ("import ecad.cli.main", HEAVY | ARRAYS),
         (command("--version"), HEAVY | ARRAYS),
         (command("--help"), HEAVY | ARRAYS),
         (command("schedule", "new", "--help"), HEAVY | ARRAYS),
         # What only the extra `search` brings: `ecad evaluate` works without it.
-        ("import ecad.evaluate.run", {"matplotlib", "pymoo", "ray", "threadpoolctl"}),
+        ("import ecad.evaluating.run", {"matplotlib", "pymoo", "ray", "threadpoolctl"}),
     ],
 )
 def test_importing_loads_nothing_heavy(statement: str, must_not_load: set[str]):

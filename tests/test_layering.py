@@ -83,13 +83,13 @@ LAYERS: dict[str, Layer] = {
         "schedule measuring.rows",
         "numpy PIL rich matplotlib",
     ),
-    "search": Layer(
+    "searching": Layer(
         "`ecad search`; `run` is the main path",
         "__init__ devices families schedule records caching prompts scoring sampling measuring genetic execution "
         "storage report",
         "numpy torch yaml",
     ),
-    "evaluate": Layer(
+    "evaluating": Layer(
         "`ecad evaluate`; `run` is the main path",
         "families schedule prompts scoring sampling measuring storage report",
         "numpy",
@@ -97,7 +97,7 @@ LAYERS: dict[str, Layer] = {
     "cli": Layer(
         "one file per command; imports inside it",
         "__init__ families schedule caching prompts scoring.availability sampling inspection measuring execution "
-        "storage report search evaluate",
+        "storage report searching evaluating",
         "rich typer",
     ),
     "__init__": Layer("the public names, at their first use", "schedule caching"),
@@ -294,7 +294,7 @@ def test_contributing_shows_the_table():
         ("ecad.genetic.front", "import_module('ray')", "'genetic' must not import 'ray'"),
         ("ecad.genetic.front", "from ecad import Schedule", "'genetic' must not import 'ecad.__init__'"),
         ("ecad.genetic.front", "import ecad", "'genetic' must not import 'ecad.__init__'"),
-        ("ecad.search.setup", "import ecad\nfrom ecad import Schedule", None),
+        ("ecad.searching.setup", "import ecad\nfrom ecad import Schedule", None),
         (
             "ecad.genetic.front",
             "import json\nimport numpy.typing\nfrom ecad import __version__, errors",

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from ecad.progress import Progress, Rate
 from ecad.report.progress import progress_line, progress_panel
-from ecad.search.settings import SearchSettings
+from ecad.searching.settings import SearchSettings
 
 
 class SearchDisplay:

@@ -82,8 +82,8 @@ def evaluate(
     )
 
     from ecad.cli.display import EvaluateDisplay
-    from ecad.evaluate.run import evaluate as run_evaluation
-    from ecad.evaluate.settings import EvaluateSettings
+    from ecad.evaluating.run import evaluate as run_evaluation
+    from ecad.evaluating.settings import EvaluateSettings
 
     try:
         with EvaluateDisplay(f"ecad evaluate: {model} -> {out}") as display:

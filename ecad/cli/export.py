@@ -21,7 +21,7 @@ def export(
     """Write one schedule of the front to a file, with its held-out numbers."""
     from ecad.report.search_report import SearchReport
     from ecad.schedule import save_schedule
-    from ecad.search.choice import best_at, schedule_with_numbers
+    from ecad.searching.choice import best_at, schedule_with_numbers
     from ecad.storage import RunFolder
 
     folder = RunFolder.existing(run)

@@ -116,12 +116,12 @@ def search(
         folder, values = _new(settings, out, config)
 
     from ecad.cli.display import SearchDisplay
-    from ecad.search.run import search as run_search
-    from ecad.search.settings import SearchSettings
+    from ecad.searching.run import search as run_search
+    from ecad.searching.settings import SearchSettings
 
     search_settings = SearchSettings.from_mapping(values)
     if workers is None and not execution.uses_ray and threads is None:
-        from ecad.search.workers import default_workers
+        from ecad.searching.workers import default_workers
 
         found = default_workers(
             search_settings.resolved(), _kept_threads(folder) if resume is not None else None
@@ -186,13 +186,13 @@ def _print_failures(folder: Path) -> None:
 
 
 def _setting_names() -> list[str]:
-    from ecad.search.settings import SearchSettings
+    from ecad.searching.settings import SearchSettings
 
     return [field.name for field in fields(SearchSettings)]
 
 
 def _new(settings: dict[str, Any], out: Path | None, config: Path | None) -> tuple[Path, dict[str, Any]]:
-    from ecad.search.settings import read_settings
+    from ecad.searching.settings import read_settings
 
     values = {**(read_settings(config) if config is not None else {}), **settings}
     if "model" not in values:

@@ -145,8 +145,9 @@ class Preset:
     its own, `transformer_source` names it. `height` and `width` are pixels; `max_sequence_length` is the number
     of text tokens that every prompt is padded to. `transformer` holds the architecture's numbers (a subset of
     the transformer's `config.json`), so that costs can be computed without any weights. `search` holds settings of
-    a search (see `ecad.search.settings`), `aliases` are further names for `--model`. Of a video model `num_frames` is
-    the number of frames, and `vae_temporal_factor` how many of them (after the first) the VAE makes one latent frame.
+    a search (see `ecad.searching.settings`), `aliases` are further names for `--model`. Of a video model `num_frames`
+    is the number of frames, and `vae_temporal_factor` how many of them (after the first) the VAE makes one latent
+    frame.
     """
 
     name: str

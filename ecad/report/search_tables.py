@@ -72,7 +72,7 @@ def volumes_text(report: SearchReport) -> str:
 
 
 def comparison_table(report: SearchReport) -> Table:
-    """The front against heuristics and fewer steps, see `ecad.search.rivals`."""
+    """The front against heuristics and fewer steps, see `ecad.searching.rivals`."""
     table = Table(
         title=volumes_text(report),
         title_justify="left",

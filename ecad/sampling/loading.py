@@ -11,8 +11,8 @@ What FLUX.1-dev needs on a GPU, in bfloat16 (2 bytes a parameter; GB = 10^9 byte
 | embeddings of 100 prompts x 512 tokens x 4096 channels | | 0.42 GB | always |
 
 That is 34 GB at its peak while prompts are encoded, and 24.4 GB plus activations and stored outputs in the search:
-one 48 GB GPU is enough, with about 23 GB for the images of a batch. `prepare` in `ecad.search.setup` therefore encodes
-all prompts first and then frees the text encoders.
+one 48 GB GPU is enough, with about 23 GB for the images of a batch. `prepare` in `ecad.searching.setup` therefore
+encodes all prompts first and then frees the text encoders.
 """
 
 from __future__ import annotations

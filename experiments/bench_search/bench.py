@@ -71,7 +71,7 @@ class Bench:
         from ecad.sampling.recording import calibrate
         from ecad.sampling.subject import prepare_subject
         from ecad.scoring import make_quality
-        from ecad.search.evaluator import ModelEvaluator
+        from ecad.searching.evaluator import ModelEvaluator
 
         self.subject = prepare_subject(ModelChoice(model, "cpu", "auto", None, False))
         self.shape = self.subject.shape
@@ -99,7 +99,7 @@ class Bench:
         from ecad.execution.local import LocalExecutor
         from ecad.genetic.front import nondominated
         from ecad.schedule import gene_layout
-        from ecad.search.history import History, evaluate_in_order, make_candidate, objectives
+        from ecad.searching.history import History, evaluate_in_order, make_candidate, objectives
         from ecad.storage import EvaluationLog
 
         algorithm = self._algorithm(arm, seed)
@@ -149,7 +149,7 @@ class Bench:
         from ecad.execution.local import LocalExecutor
         from ecad.genetic import hypervolume
         from ecad.schedule import Schedule, heuristic, to_genome
-        from ecad.search.history import make_candidate
+        from ecad.searching.history import make_candidate
 
         ends = [
             make_candidate(to_genome(schedule), self.shape, 0, 0)
@@ -173,7 +173,7 @@ class Bench:
         from ecad.genetic import GeneticSearch, initial_genomes
         from ecad.genetic.operators import Variation
         from ecad.schedule import gene_layout, genome_length
-        from ecad.search.history import screening_of
+        from ecad.searching.history import screening_of
 
         rng = np.random.default_rng([seed, 1])
         random = rng.random((POPULATION, genome_length(self.shape))) < 0.5

@@ -11,7 +11,7 @@ from simulate_driver import SHAPE, InstantEvaluator
 from ecad.execution.on_ray.workers import ray_workers
 from ecad.execution.pool import WorkerPool
 from ecad.genetic import initial_genomes
-from ecad.search.history import make_candidate
+from ecad.searching.history import make_candidate
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from ecad.execution.pool import WorkerPool
 from ecad.execution.simulated import SimulatedTransport, unequal
 from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.schedule import Schedule, ScheduleShape
-from ecad.search.run import evolve
-from ecad.search.settings import SearchSettings
-from ecad.search.steady import evolve_steadily
+from ecad.searching.run import evolve
+from ecad.searching.settings import SearchSettings
+from ecad.searching.steady import evolve_steadily
 from ecad.storage import EvaluationLog
 
 SHAPE = ScheduleShape("pixart", 20, {"transformer_blocks": 28})

@@ -14,10 +14,10 @@ import numpy as np
 
 from ecad.execution import ExecutionSettings
 from ecad.genetic import initial_genomes
-from ecad.search.history import make_candidate
-from ecad.search.settings import SearchSettings
-from ecad.search.setup import prepare
-from ecad.search.workers import Executors
+from ecad.searching.history import make_candidate
+from ecad.searching.settings import SearchSettings
+from ecad.searching.setup import prepare
+from ecad.searching.workers import Executors
 from ecad.storage import RunFolder
 
 

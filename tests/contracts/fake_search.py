@@ -21,7 +21,7 @@ from contracts.toys import toy_settings
 from ecad.execution import Executor, LocalExecutor
 from ecad.execution.pool import WorkerPool
 from ecad.genetic import nondominated
-from ecad.search.run import evolve
+from ecad.searching.run import evolve
 from ecad.storage import RunFolder, StatusFile
 
 ADDRESS = "FAKE_SEARCH_RAY_ADDRESS"  # of a cluster to join, if set

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecad.errors import ConfigError
 from ecad.scoring import Metric, registered
-from ecad.search.settings import ResolvedSearchSettings
+from ecad.searching.settings import ResolvedSearchSettings
 
 
 def toy_settings(generations: int, population: int, **changes: Any) -> ResolvedSearchSettings:

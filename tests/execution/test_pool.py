@@ -20,9 +20,9 @@ from ecad.execution.ledger import Unit
 from ecad.execution.pool import WorkerPool
 from ecad.execution.simulated import SimulatedTransport, unequal
 from ecad.execution.transport import Event
-from ecad.search.history import History
-from ecad.search.run import evolve
-from ecad.search.steady import evolve_steadily
+from ecad.searching.history import History
+from ecad.searching.run import evolve
+from ecad.searching.steady import evolve_steadily
 from ecad.storage import EvaluationLog
 
 

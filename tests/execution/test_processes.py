@@ -26,8 +26,8 @@ from contracts.fake_evaluator import candidates, expected
 from ecad.errors import RunError
 from ecad.execution import ExecutionSettings
 from ecad.scoring.scenes import SHAPES
-from ecad.search.run import search
-from ecad.search.settings import SearchSettings
+from ecad.searching.run import search
+from ecad.searching.settings import SearchSettings
 from ecad.storage import EvaluationLog, RunFolder
 
 TESTS = Path(__file__).resolve().parent.parent

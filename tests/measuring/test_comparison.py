@@ -23,7 +23,7 @@ from ecad.sampling.generation import Overrides, settings_for
 from ecad.sampling.loading import LoadedModel
 from ecad.sampling.samplers import make_sampler
 from ecad.schedule import ScheduleShape, heuristic
-from ecad.search.evaluator import ModelEvaluator
+from ecad.searching.evaluator import ModelEvaluator
 
 PROMPTS = prompt_set("toy", ["a", "bb", "ccc"])
 

@@ -17,8 +17,8 @@ from tiny_models import save_tiny_model
 
 import ecad
 from ecad.errors import ConfigError, ModelError, RunError
-from ecad.evaluate.run import evaluate
-from ecad.evaluate.settings import EvaluateSettings
+from ecad.evaluating.run import evaluate
+from ecad.evaluating.settings import EvaluateSettings
 from ecad.families import PRESETS, find_model
 from ecad.sampling.base import Job
 from ecad.sampling.flux import FluxSampler
@@ -27,8 +27,8 @@ from ecad.sampling.loading import dtype_of, load_model
 from ecad.sampling.pipeline_files import PipelineFiles, find_files
 from ecad.sampling.samplers import make_sampler
 from ecad.schedule import ScheduleShape, heuristic, load_schedule
-from ecad.search.run import search
-from ecad.search.settings import SearchSettings
+from ecad.searching.run import search
+from ecad.searching.settings import SearchSettings
 from ecad.storage import RunFolder
 
 DOWNLOADED = [

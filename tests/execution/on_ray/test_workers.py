@@ -19,7 +19,7 @@ from ecad.errors import ConfigError, RunError
 from ecad.execution import Executor, LocalExecutor
 from ecad.execution.pool import WorkerPool
 from ecad.records import Candidate
-from ecad.search.run import evolve
+from ecad.searching.run import evolve
 from ecad.storage import EvaluationLog
 
 pytestmark = pytest.mark.ray

@@ -18,7 +18,7 @@ import pytest
 
 import ecad
 from ecad.errors import ScheduleError
-from ecad.evaluate.contenders import read_wishes
+from ecad.evaluating.contenders import read_wishes
 from ecad.schedule import ScheduleShape, dump_schedule, heuristic, load_schedule
 from ecad.schedule.files.from_hub import HubFile, parse_hub_address
 

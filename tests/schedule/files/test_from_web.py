@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ecad.errors import ScheduleError
-from ecad.evaluate.contenders import read_wishes
+from ecad.evaluating.contenders import read_wishes
 from ecad.schedule import ScheduleShape, dump_schedule, heuristic, load_schedule
 from ecad.schedule.files.from_web import Patience, web_file
 

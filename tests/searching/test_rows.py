@@ -1,0 +1,107 @@
+"""The rows of a report: the same scores wherever their images are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecad.errors import RunError
+from ecad.execution import ExecutionSettings, Executor, LocalExecutor
+from ecad.measuring.measurements import Contender
+from ecad.measuring.rows import Kind
+from ecad.records import Evaluator
+from ecad.schedule import heuristic
+from ecad.scoring.scenes import SHAPES
+from ecad.searching.rows import TIMED_BATCHES, RowFactory, _timed_prompts, measured_rows
+from ecad.searching.settings import SearchSettings
+from ecad.searching.setup import PreparedRun, prepare
+from ecad.storage import RunFolder
+
+PROMPTS = 9  # in batches of two: three batches are timed, three prompts are left
+
+
+@pytest.fixture(scope="module", params=["alignment", "psnr"])
+def run(
+    request: pytest.FixtureRequest, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PreparedRun]:
+    base = tmp_path_factory.mktemp("rows")
+    (base / "search.txt").write_text("a large red circle on a gray background\n")
+    sizes = ("small", "large")
+    scenes = [f"a {size} red {shape} on a white background\n" for size in sizes for shape in SHAPES]
+    (base / "heldout.txt").write_text("".join(scenes[:PROMPTS]))
+    settings = SearchSettings.from_mapping(
+        {
+            **{"model": str(tiny_folder), "steps": 6, "generations": 1, "population": 4},
+            **{"quality": request.param, "height": 64, "width": 64, "batch_size": 2, "device": "cpu"},
+            **{"prompts": str(base / "search.txt"), "heldout_prompts": str(base / "heldout.txt")},
+        }
+    ).resolved()
+    with RunFolder(base / "run") as folder:
+        yield prepare(folder, settings, extend=False)
+
+
+def contenders(run: PreparedRun) -> list[Contender]:
+    steps = run.shape.steps
+    return [
+        Contender("uncached", Kind.UNCACHED, steps),
+        Contender("fora:2", Kind.HEURISTIC, steps, heuristic("fora:2", run.shape)),
+        Contender("steps:3", Kind.FEWER_STEPS, 3),
+        Contender("steps:0,1,4", Kind.FEWER_STEPS, 3, levels=(0, 1, 4)),
+    ]
+
+
+@contextmanager
+def elsewhere(
+    evaluator: Evaluator, factory_on: Callable[[str, int], Callable[[], Evaluator]]
+) -> Iterator[Executor]:
+    """What a worker does, in this process: it makes its own evaluator."""
+    factory = factory_on("cpu", 1)
+    assert isinstance(factory, RowFactory)
+    other = factory()
+    assert (other.batches, other.batch_size) == (evaluator.batches, evaluator.batch_size) == (2, 2)
+    yield LocalExecutor(other)
+
+
+def test_scores_are_the_same_and_the_first_batches_are_timed(run: PreparedRun) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def on_images(done: int, total: int, workers: Sequence[Any]) -> None:
+        seen.append((done, total))
+
+    here = measured_rows(run, contenders(run))
+    there = measured_rows(run, contenders(run), elsewhere, on_images)
+    for one, other in zip(here, there, strict=True):
+        assert one.contender.name == other.contender.name
+        assert one.scores.shape == (PROMPTS,)
+        assert np.array_equal(one.scores, other.scores)
+        assert (len(one.seconds_per_image), len(other.seconds_per_image)) == (4, 3)
+    assert len({tuple(outcome.scores) for outcome in here}) == 4
+    assert seen[-1] == (4 * PROMPTS, 4 * PROMPTS)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_row_that_fails_elsewhere_is_named(run: PreparedRun) -> None:
+    @contextmanager
+    def broken(evaluator: Evaluator, factory_on: Any) -> Iterator[Executor]:
+        def fail(*_: Any) -> Any:
+            raise ValueError("no such luck")
+
+        evaluator.score_batch = fail  # type: ignore[method-assign]
+        yield LocalExecutor(evaluator, ExecutionSettings().together)
+
+    with pytest.raises(RunError, match=r"the report's row .* failed: ValueError: no such luck"):
+        measured_rows(run, contenders(run), broken)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "seeds", "prompts"), [(2, 1, 6), (8, 5, 8), (8, 3, 8), (4, 16, 1), (6, 4, 6)]
+)
+def test_what_is_timed_is_whole_batches(batch_size: int, seeds: int, prompts: int) -> None:
+    assert _timed_prompts(batch_size, seeds) == prompts
+    assert prompts * seeds % batch_size == 0
+    assert prompts * seeds >= TIMED_BATCHES * batch_size
