@@ -93,16 +93,18 @@ def stored_bytes(
     bytes_per_value: int,
     first_step: int = 0,
     summed_runs: bool = False,
+    everywhere: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
 
     `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
     enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image. With
-    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays.
+    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays
+    in time, or with `everywhere` in memory (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
     values = component_output_values(workload)
-    plan = plan_execution(schedule, first_step, summed_runs)
+    plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
     largest = 0
     for block_list, index, numbers in _by_block(schedule, values):
@@ -111,7 +113,7 @@ def stored_bytes(
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
-    return total * bytes_per_value + stretches_after_step(schedule, first_step) * 3 * 4 * largest
+    return total * bytes_per_value + stretches_after_step(schedule, first_step, everywhere) * 3 * 4 * largest
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:
