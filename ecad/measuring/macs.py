@@ -17,6 +17,7 @@ MACs only, as torch counted them in one step (`CountedWorkload`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,8 @@ def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") 
     """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
-    counted = effective(schedule) if convention == "true" else schedule
-    return schedule.transformer_runs * constant + _of_executions(counted, components)
+    counted = effective(schedule, _taken_over_at(schedule, workload)) if convention == "true" else schedule
+    return counted.transformer_runs * constant + _of_executions(counted, components)
 
 
 def dead_macs(schedule: Schedule, workload: Work) -> int:
@@ -103,6 +104,17 @@ def stored_bytes(
     in time, or with `everywhere` in memory (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
+    step = _taken_over_at(schedule, workload)
+    if (
+        step is not None and first_step < step
+    ):  # the second transformer stores what it reads, the first's is dropped
+        before, after = (
+            stored_bytes(
+                schedule, replace(workload, takes_over=None), bytes_per_value, start, summed_runs, everywhere
+            )
+            for start in (first_step, step)
+        )
+        return np.where(np.arange(schedule.steps) < step, before, after)
     values = component_output_values(workload)
     plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
@@ -114,6 +126,12 @@ def stored_bytes(
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
     return total * bytes_per_value + stretches_after_step(schedule, first_step, everywhere) * 3 * 4 * largest
+
+
+def _taken_over_at(schedule: Schedule, workload: Work) -> int | None:
+    """Known for calls of the workload's number of steps alone."""
+    steps, step = workload.takes_over or (0, 0)
+    return step if steps == schedule.steps else None
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:
