@@ -148,6 +148,7 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
         "width": settings.width,
         **({"num_frames": settings.num_frames} if settings.num_frames > 1 else {}),
         "guidance_scale": settings.guidance_scale,
+        **({"true_cfg_scale": settings.true_cfg_scale} if settings.true_cfg_scale != 1.0 else {}),
         "scheduler": type(run.subject.model.pipe.scheduler).__name__,
     }
 
