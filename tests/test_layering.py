@@ -60,7 +60,7 @@ LAYERS: dict[str, Layer] = {
     "sampling": Layer(
         "loading a model, preparing it once (`subject`), samplers, sharing of steps",
         "devices families schedule caching",
-        "numpy torch diffusers transformers safetensors",
+        "numpy torch diffusers transformers safetensors peft",
     ),
     "inspection": Layer(
         "what a transformer that ecad does not know is made of: its module tree, one forward watched",

@@ -48,8 +48,9 @@ def evaluate(
     ),
     baseline: list[str] | None = typer.Option(
         None,
-        help="Another text-to-image pipeline, folder or hub id, its settings behind a colon: PATH:steps=1 "
-        "(also timesteps=999/499, guidance_scale, height, width, dtype, name, separated by commas). Can be repeated.",
+        help="Another text-to-image pipeline, folder, hub id or model name, its settings behind a colon: PATH:steps=1 "
+        "(also timesteps=999/499, guidance_scale, scheduler, unet, lora, prior, ..., separated by commas: "
+        "docs/published-numbers.md). Can be repeated.",
         show_default=False,
     ),
     calibration: str | None = typer.Option(

@@ -232,6 +232,7 @@ def _identity(
                 "height": spec.height,
                 "width": spec.width,
                 "dtype": spec.dtype,
+                **spec.made_of(),
             }
             for spec in specs
         ],
