@@ -44,10 +44,12 @@ def generate(
     """Make one image or video uncached and one with a schedule, side by side, and print both times."""
     family_file.use_family(family)
     from ecad.families import find_model
-    from ecad.schedule import heuristic, is_heuristic, load_schedule
+    from ecad.prompts import prompt_set
+    from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
 
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
+    prompt_set("--prompt", [prompt])  # what no text encoder can be told is said in one line
     source = find_model(model)  # an unknown name shows before a schedule is read
     if source.family is not None and source.family.makes_videos:
         out = _checked_out(out, True)

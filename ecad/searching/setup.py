@@ -232,8 +232,12 @@ def _load_prompt_sets(
 ) -> tuple[PromptSet, PromptSet | None, PromptSet]:
     """For the search, for the selection of its front (None: no selection), and for the report."""
     searched = settings.prompts_limit
-    prompts = load_prompts(settings.prompts, searched + settings.selection_limit)
-    heldout_prompts = load_prompts(settings.heldout_prompts, settings.heldout_limit)
+    prompts = load_prompts(
+        settings.prompts, searched + settings.selection_limit, format_name=settings.prompts_format
+    )
+    heldout_prompts = load_prompts(
+        settings.heldout_prompts, settings.heldout_limit, format_name=settings.heldout_prompts_format
+    )
     check_disjoint(prompts, heldout_prompts)
     selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
     return prompts.part(0, searched), selection_prompts, heldout_prompts
