@@ -94,13 +94,18 @@ LAYERS: dict[str, Layer] = {
         "families schedule prompts scoring sampling measuring storage report",
         "numpy",
     ),
+    "functions": Layer(
+        "`ecad.search` and `ecad.evaluate` for Python, and what they show meanwhile",
+        "families schedule scoring sampling measuring execution storage report searching evaluating",
+        "rich diffusers",
+    ),
     "cli": Layer(
         "one file per command; imports inside it",
         "__init__ families schedule caching prompts scoring.availability sampling inspection measuring execution "
-        "storage report searching evaluating",
+        "storage report searching evaluating functions",
         "rich typer",
     ),
-    "__init__": Layer("the public names, at their first use", "schedule caching"),
+    "__init__": Layer("the public names, at their first use", "schedule caching functions"),
 }
 
 

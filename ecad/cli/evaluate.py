@@ -9,7 +9,6 @@ from typing import Any
 import typer
 
 from ecad.cli import family_file
-from ecad.errors import ConfigError
 
 
 def evaluate(
@@ -69,28 +68,17 @@ def evaluate(
 ) -> None:
     """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
     options: dict[str, Any] = dict(locals())
-    family_file.use_family(family)
-    names: tuple[str, ...] | None = None
-    if metrics is not None:
-        names = tuple(name.strip() for name in metrics.split(","))
-        if not all(names):
-            raise ConfigError(f"--metrics {metrics!r} has an empty name: separate names by single commas")
-    for absent in ("out", "family", "baseline", "first_seed"):
-        del options[absent]
-    options.update(
-        schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)
-    )
-
-    from ecad.cli.display import EvaluateDisplay
-    from ecad.evaluating.run import evaluate as run_evaluation
-    from ecad.evaluating.settings import EvaluateSettings
+    options["schedules"] = schedules or ()
+    options["baselines"] = options.pop("baseline") or ()
+    from ecad.functions.evaluate import evaluate as run_evaluation
 
     try:
-        with EvaluateDisplay(f"ecad evaluate: {model} -> {out}") as display:
-            results = run_evaluation(EvaluateSettings(**options), out, display.update)
+        results = run_evaluation(**options, progress=True).results
     except KeyboardInterrupt:
-        print(f"\nstopped; everything is saved in {out}. Continue with the same command.", file=sys.stderr)
+        print(f"\n{_stopped(out)}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if results is None:
+        return  # only a callback stops an evaluation
 
     from rich.console import Console
 
@@ -106,5 +94,7 @@ def evaluate(
     print(f"{out}: results.json, results.csv, results.md{grid}")
 
 
-def _given(first_seed: int | None) -> dict[str, int]:
-    return {} if first_seed is None else {"first_seed": first_seed}
+def _stopped(out: Path) -> str:
+    if not out.is_dir():
+        return "stopped before there was anything to save"
+    return f"stopped; everything is saved in {out}. Continue with the same command."
