@@ -37,13 +37,14 @@ LAYERS: dict[str, Layer] = {
     "progress": Layer("how far a search is, and how fast"),
     "yaml_nodes": Layer("YAML files of plain data, read strictly and with line numbers", "", "yaml"),
     "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
+    "hub": Layer("whether the model hub can be asked", "", "huggingface_hub"),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
     # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
     "families.inspected": Layer("", "families inspection"),
     "schedule": Layer(
         "schedules, their shape, genomes, heuristics, liveness; `files/`", "families", "numpy yaml"
     ),
-    "schedule.files.from_hub": Layer("", "errors", "huggingface_hub"),  # no other part of the room does
+    "schedule.files.from_hub": Layer("", "errors hub", "huggingface_hub"),  # no other part of the room does
     "records": Layer("candidates, evaluations, the evaluator's protocol", "schedule"),
     "caching": Layer(
         "a schedule at work: known blocks as a whole, else hooks", "families schedule", "torch diffusers"
@@ -51,14 +52,14 @@ LAYERS: dict[str, Layer] = {
     "prompts": Layer("prompt sets and their file formats"),
     "scoring": Layer(
         "metrics, one record each; `image_reward/`, `scenes/`",
-        "devices",
+        "devices hub",
         "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
     ),
     # Runs in another environment, which has neither ecad nor its packages.
     "scoring.image_reward.package_worker": Layer("", "", "PIL ImageReward"),
     "sampling": Layer(
         "loading a model, preparing it once (`subject`), samplers, sharing of steps",
-        "devices families schedule caching",
+        "devices hub families schedule caching",
         "numpy torch diffusers transformers safetensors",
     ),
     "inspection": Layer(
@@ -68,8 +69,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "measuring": Layer(
         "MACs, latency, memory, statistics, comparisons and their rows",
-        "__init__ families schedule caching prompts scoring sampling",
-        "numpy torch",
+        "__init__ hub families schedule caching prompts scoring sampling",
+        "numpy torch huggingface_hub psutil",
     ),
     "measuring.rows": Layer(""),  # light: every table is made of these
     "genetic": Layer("NSGA-II as ask and tell, operators, seeding, fronts", "schedule", "numpy pymoo"),

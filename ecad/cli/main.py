@@ -22,6 +22,7 @@ from ecad.cli import (
     show,
     status,
 )
+from ecad.cli.terminal import use_plain_characters
 from ecad.errors import EcadError
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ def _options(
 
 def main() -> None:
     """Run a command; an expected error is one line and exit code 2, Ctrl-C is exit code 130."""
+    use_plain_characters()
     try:
         app()
     except EcadError as error:

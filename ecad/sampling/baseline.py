@@ -18,6 +18,7 @@ from ecad.sampling.any_pipeline import PipelineCall, call_parameters
 from ecad.sampling.base import Job
 from ecad.sampling.baseline_spec import BaselineSpec
 from ecad.sampling.counting import counted_macs
+from ecad.sampling.pipeline_files import from_hub
 
 
 class Baseline:
@@ -62,7 +63,11 @@ def load_baseline(spec: BaselineSpec, device: torch.device) -> Baseline:
 
     dtype = choose_dtype(spec.dtype, device)
     try:
-        pipe = diffusers.DiffusionPipeline.from_pretrained(spec.location, **dtype_argument(dtype))
+        folder = spec.location
+        if not Path(folder).is_dir():
+            with from_hub() as passed:
+                folder = diffusers.DiffusionPipeline.download(folder, **passed)
+        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, **dtype_argument(dtype))
     except Exception as error:
         # Whatever is missing, damaged or out of reach: three libraries report it in a dozen classes.
         if Path(spec.location).is_dir():
