@@ -102,8 +102,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "cli": Layer(
         "one file per command; imports inside it",
-        "__init__ families schedule caching prompts scoring.availability sampling inspection measuring execution "
-        "storage report searching evaluating functions",
+        "__init__ families schedule caching prompts scoring.availability scoring.registry sampling inspection "
+        "measuring execution storage report searching evaluating functions",
         "rich typer",
     ),
     "__init__": Layer("the public names, at their first use", "schedule caching functions"),

@@ -11,10 +11,9 @@ import typer
 def doctor(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of tables.")) -> None:
     """Say what this machine has (versions, devices, memory, disk, Ray), and which quality metrics can be used here.
 
+    \b
     Examples:
-
       ecad doctor
-
       ecad doctor --json > machine.json
     """
     import json

@@ -66,7 +66,13 @@ def evaluate(
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
 ) -> None:
-    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
+    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue.
+
+    \b
+    Examples:
+      ecad evaluate --model pixart-mini pixart-mini/fast fora:3 steps:10 --out results
+      ecad evaluate --model pixart-mini runs/pixart-mini --metrics alignment,psnr --out results
+    """
     options: dict[str, Any] = dict(locals())
     options["schedules"] = schedules or ()
     options["baselines"] = options.pop("baseline") or ()

@@ -84,7 +84,14 @@ def search(
         False, "--asynchronous", help="Wait for no generation to end; the result then depends on timing."
     ),
 ) -> None:
-    """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume."""
+    """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume.
+
+    \b
+    Examples:
+      ecad search --model pixart-mini --generations 10
+      ecad search --model ./my-pipeline --quality image-reward --prompts mine.txt --heldout-prompts others.txt
+      ecad search --resume runs/pixart-mini --generations 20
+    """
     given = dict(locals())
     family_file.use_family(family)
     need("pymoo", "threadpoolctl")

@@ -26,10 +26,9 @@ def show(
 
     Of a search that is not finished: the front so far, on the prompts that it searches on.
 
+    \b
     Examples:
-
       ecad show runs/pixart-mini
-
       ecad show runs/pixart-mini --markdown > front.md
     """
     from rich.console import Console
@@ -100,5 +99,5 @@ def _unfinished(folder: RunFolder, console: Console, as_json: bool, as_markdown:
     elif not points:
         print(state)
     else:
-        console.print(unfinished_text(state), highlight=False, markup=False)
+        console.print(unfinished_text(state), highlight=False, markup=False, soft_wrap=True)
         console.print(unfinished_table(points, cost, quality))

@@ -17,7 +17,12 @@ def status(
     run: Path = typer.Argument(help="Run folder."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Show how a search stands: generation, rate, time left, workers, failures, hypervolume."""
+    """Show how a search stands: generation, rate, time left, workers, failures, hypervolume.
+
+    \b
+    Examples:
+      ecad status runs/pixart-mini
+    """
     content = read_status(run)
     if as_json:
         print(json.dumps(content, indent=1))
