@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ecad.cli import family_file
+from ecad.cli.report import write_report
 from ecad.errors import ConfigError
 
 
@@ -66,6 +67,9 @@ def evaluate(
     batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    page: bool = typer.Option(
+        True, "--page/--no-page", help="Write report.html, a page to look at, at the end."
+    ),
 ) -> None:
     """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
     options: dict[str, Any] = dict(locals())
@@ -75,7 +79,7 @@ def evaluate(
         names = tuple(name.strip() for name in metrics.split(","))
         if not all(names):
             raise ConfigError(f"--metrics {metrics!r} has an empty name: separate names by single commas")
-    for absent in ("out", "family", "baseline", "first_seed"):
+    for absent in ("out", "family", "baseline", "first_seed", "page"):
         del options[absent]
     options.update(
         schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)
@@ -104,6 +108,8 @@ def evaluate(
         console.print(f"note: {note}", highlight=False, markup=False)
     grid = ", grid.png" if samples else ""
     print(f"{out}: results.json, results.csv, results.md{grid}")
+    if page:
+        write_report(out)
 
 
 def _given(first_seed: int | None) -> dict[str, int]:

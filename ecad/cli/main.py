@@ -17,6 +17,7 @@ from ecad.cli import (
     generate,
     models,
     plot,
+    report,
     schedule,
     search,
     show,
@@ -36,6 +37,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("plot")(plot.plot)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("generate")(generate.generate)
 app.command("calibrate")(calibrate.calibrate)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ecad.errors import RunError
 from ecad.records import Candidate, Evaluation
@@ -103,6 +103,19 @@ class EvaluationLog:
 def read_evaluations(path: Path) -> Iterator[Evaluation]:
     """The evaluations in a log that another process may be writing; a torn last record is left out."""
     return (evaluation for evaluation, _ in read_json_lines(path, _from_record))
+
+
+class LogEntry(NamedTuple):
+    """One evaluation with the candidate's generation and genome, in hex."""
+
+    generation: int
+    evaluation: Evaluation
+    genome: str
+
+
+def read_log(path: Path) -> Iterator[LogEntry]:
+    """The same with what else is in the log."""
+    return read_json_lines(path, lambda record: LogEntry(int(record["generation"]), *_from_record(record)))
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
