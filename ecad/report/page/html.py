@@ -12,8 +12,9 @@ from typing import Any
 from ecad import __version__
 from ecad.errors import ConfigError
 from ecad.report.page.bundle import vega_bundle
-from ecad.report.page.charts import calibration_chart, front_charts, heatmap_chart, volume_chart
+from ecad.report.page.charts import calibration_chart, heatmap_chart, volume_chart
 from ecad.report.page.content import Content, Mark
+from ecad.report.page.front_chart import front_charts
 from ecad.report.page.panels import calibration_panels, neighbour_distances, schedule_panels
 from ecad.schedule import Calibration, dump_schedule
 

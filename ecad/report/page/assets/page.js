@@ -6,7 +6,7 @@
 
   // Vega would make functions of its expressions, which the page's policy forbids: `ast` has them interpreted.
   const options = {
-    ast: true, renderer: "svg", actions: false, defaultStyle: false,
+    ast: true, renderer: "svg", actions: false, defaultStyle: false, logLevel: 1,
     tooltip: { disableDefaultStyle: true },
     config: {
       background: null, font: "system-ui, sans-serif", view: { stroke: "var(--line)" },
