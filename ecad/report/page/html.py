@@ -21,8 +21,8 @@ from ecad.schedule import Calibration, dump_schedule
 _FOLDER = files("ecad.report.page") / "assets"
 
 
-def page_html(content: Content, *, is_live: bool = False) -> str:
-    """A live page asks the server that it came from for news, and nobody else."""
+def page_html(content: Content, *, live: str | None = None) -> str:
+    """A live page, with the version of what it shows, asks the server that it came from for news, and nobody else."""
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
@@ -33,13 +33,13 @@ def page_html(content: Content, *, is_live: bool = False) -> str:
     scripts = [vega_bundle(), _asset("page.js")]
     return environment.from_string(_asset("page.html.jinja")).render(
         content=content,
-        policy=content_security_policy(scripts, is_live=is_live),
+        policy=content_security_policy(scripts, is_live=live is not None),
         style=_asset("page.css"),
         scripts=scripts,
-        data=_json_for_html(page_data(content, is_live=is_live)),
+        data=_json_for_html(page_data(content, live)),
         first=content.first(),
         neighbours=[] if content.calibration is None else _neighbours(content.calibration),
-        is_live=is_live,
+        is_live=live is not None,
         version=__version__,
     )
 
@@ -57,10 +57,10 @@ def content_security_policy(scripts: list[str], *, is_live: bool) -> str:
     )
 
 
-def page_data(content: Content, *, is_live: bool = False) -> dict[str, Any]:
+def page_data(content: Content, live: str | None = None) -> dict[str, Any]:
     """What the page's script works with."""
     return {
-        "live": is_live,
+        "live": live,
         "first": getattr(content.first(), "id", None),
         "samples": list(content.samples),
         "headings": list(content.headings),

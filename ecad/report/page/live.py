@@ -48,7 +48,7 @@ class LivePage:
         with self._lock:
             version = self.version()
             if self._made is None or self._made[0] != version:
-                text = page_html(folder_content(self._folder), is_live=True)
+                text = page_html(folder_content(self._folder), live=version)
                 self._made = version, text.encode()
             return self._made[1]
 

@@ -46,7 +46,7 @@ def test_only_its_own_scripts_may_run_and_nothing_is_loaded(folder: Path) -> Non
 
 
 def test_a_live_page_may_ask_its_own_server_only(content: Content) -> None:
-    assert "connect-src &#39;self&#39;;" in html.page_html(content, is_live=True)
+    assert "connect-src &#39;self&#39;;" in html.page_html(content, live="1")
 
 
 def test_text_of_files_is_text(content: Content) -> None:

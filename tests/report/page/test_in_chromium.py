@@ -57,7 +57,7 @@ class Seen:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(address)
-        self.page.wait_for_selector(READY, timeout=30_000)
+        self.page.wait_for_selector(READY, timeout=60_000)
 
     def strangers(self, *allowed: str) -> list[str]:
         return [url for url in self.requests if not url.startswith(("data:", "blob:", *allowed))]
@@ -223,7 +223,7 @@ def test_a_live_page_follows_the_search(browser: Any, tmp_path: Path) -> None:
         seen.page.select_option("#choose", index=1)
         chosen = seen.chosen()
         (folder / "evaluations.jsonl").write_text("".join(lines))
-        seen.page.wait_for_selector("tr[data-mark] >> nth=2", timeout=15_000)
+        seen.page.wait_for_selector("tr[data-mark] >> nth=2", timeout=60_000)
         seen.page.wait_for_function("document.querySelectorAll('#front-chart svg path[role]').length >= 3")
         assert seen.chosen() == chosen
         assert seen.page.locator("#volume-chart svg").count() == 1

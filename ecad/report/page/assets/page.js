@@ -238,14 +238,12 @@
 
   // A live page takes over the whole document when there is news, but keeps what is chosen and where one is.
   async function watch() {
-    let known = null;
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, 2000));
       try {
         const answer = await fetch("state", { cache: "no-store" });
         const now = await answer.json();
-        if (known !== null && now.version !== known) await renew();
-        known = now.version;
+        if (now.version !== data.live) { await renew(); continue; }
         if (now.finished) return;
         byId("status").className = `status ${now.state}`;
         if (byId("status").textContent !== now.status) byId("status").textContent = now.status;
@@ -277,5 +275,5 @@
     if (focused && byId(focused)) byId(focused).focus({ preventScroll: true });
   }
 
-  start().then(() => { if (data.live) watch(); });
+  start().then(() => { if (data.live !== null) watch(); });
 })();
