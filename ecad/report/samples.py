@@ -11,7 +11,10 @@ from PIL import Image, features
 SAMPLES = "samples"
 SCHEDULES = "schedules"  # beside them, of an evaluation
 _LARGEST_SIDE = 320  # of a small picture, in pixels
-_QUALITY = 88  # of 100: edges of the minis' shapes stay clean, and 64 x 64 pixels are about 1 KB
+_EXACT_SIDE = (
+    128  # images up to this size are kept as they are: one looks at single pixels, and they are 3 KB
+)
+_QUALITY = 88  # of 100, of larger ones
 # Pillow can be built without WebP; JPEG is always there.
 _FORMAT, SMALL_SUFFIX = ("WEBP", ".webp") if features.check("webp") else ("JPEG", ".jpg")
 
@@ -31,7 +34,7 @@ def sample_stem(prompt_index: int, seed: int) -> str:
 
 
 def small_picture(image: Image.Image | npt.NDArray[np.uint8]) -> bytes:
-    """The content of a WebP file; an array has the shape (height, width, 3). Large images are reduced."""
+    """The content of a WebP file; an array has the shape (height, width, 3). Large images are reduced; small ones are exact."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     picture = picture.convert("RGB")
     scale = _LARGEST_SIDE / max(picture.size)
@@ -39,5 +42,8 @@ def small_picture(image: Image.Image | npt.NDArray[np.uint8]) -> bytes:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, format=_FORMAT, quality=_QUALITY)
+    if max(picture.size) <= _EXACT_SIDE and _FORMAT == "WEBP":
+        picture.save(buffer, format=_FORMAT, lossless=True, method=6)
+    else:
+        picture.save(buffer, format=_FORMAT, quality=_QUALITY)
     return buffer.getvalue()
