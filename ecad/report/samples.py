@@ -34,7 +34,7 @@ def sample_stem(prompt_index: int, seed: int) -> str:
 
 
 def small_picture(image: Image.Image | npt.NDArray[np.uint8]) -> bytes:
-    """The content of a WebP file; an array has the shape (height, width, 3). Large images are reduced; small ones are exact."""
+    """The content of a WebP file: large images are reduced, small ones exact. An array is (height, width, 3)."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     picture = picture.convert("RGB")
     scale = _LARGEST_SIDE / max(picture.size)
