@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,13 +40,15 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Bytes that this process can still use: on a CUDA GPU what is free, on a CPU all memory of the machine; None where
-    torch does not say."""
+    """Bytes that this process can still use: on a CUDA GPU what is free, on a CPU what the machine can give without
+    swapping; None where torch does not say."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    if device.type == "cpu" and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", {})):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cpu":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
     return None
 
 

@@ -36,7 +36,7 @@ LAYERS: dict[str, Layer] = {
     "atomic": Layer("files that are the old or the new version, never half of one"),
     "progress": Layer("how far a search is, and how fast"),
     "yaml_nodes": Layer("YAML files of plain data, read strictly and with line numbers", "", "yaml"),
-    "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
+    "devices": Layer("torch devices, dtypes and threads", "", "psutil torch diffusers threadpoolctl"),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
     # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
     "families.inspected": Layer("", "families inspection"),

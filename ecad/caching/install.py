@@ -23,6 +23,7 @@ from ecad.caching.together import AppliedTogether
 from ecad.errors import ScheduleError
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
+from ecad.schedule.summed import SummedRuns
 
 FOLLOW_CALL = "resample"  # a value of `steps`
 
@@ -63,10 +64,11 @@ def apply(
     one that nobody reads; where everything is recomputed, to the last bit what the model does. Without it, and for all
     other blocks, every component has a hook of its own: norms and modulations of reused components still run.
 
-    `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, ...) and
-    it pays: less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits
-    (float32) or by less than bfloat16's own rounding. False: never. By default (None) not where somebody looks at
-    blocks one by one (a hook on a block, `keep_everything`); True refuses these.
+    `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, Wan,
+    ...). Sums differ from what blocks would add one after the other in the last bits (float32) or by less than
+    bfloat16's own rounding. False: never. By default (None) where that is less traffic (blocks that are reused in about
+    three steps or more), and not where somebody looks at blocks one by one (a hook on a block, `keep_everything`). True
+    refuses these, and sums up so that the most that is kept at a time is the least: the choice where memory is short.
 
     `store` saves a GPU's memory: "bfloat16" keeps outputs of a float32 model in half of it, rounded (sums stay as they
     are); "cpu" keeps them in the host's memory, bit for bit, and fetches those of a block while the one before runs.
@@ -138,7 +140,8 @@ def _prepared(
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
     can_sum = not by_hooks and len(devices) == 1 and not are_watched(block for block, _, _ in blocks)
     sums = can_sum and summed_runs is not False
-    state = CacheState(schedule, clock, components, sums, store)
+    how: SummedRuns = "memory" if sums and summed_runs else sums
+    state = CacheState(schedule, clock, components, how, store)
     return AppliedSchedule(transformer, state, by_hooks, blocks, sums_are_asked_for=summed_runs is True)
 
 

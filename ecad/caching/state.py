@@ -18,6 +18,7 @@ from ecad.caching.stores import HostStore
 from ecad.caching.sums import Sums
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
+from ecad.schedule.summed import SummedRuns
 
 _GONE_ROUND = (
     "{} did not run under ecad's control: another tool has replaced the forward of the model, its blocks or its "
@@ -37,7 +38,7 @@ class CacheState:
         schedule: Schedule,
         clock: StepClock,
         keys: Iterable[Key] = (),
-        summed_runs: bool = False,
+        summed_runs: SummedRuns = False,
         store: str | None = None,
     ) -> None:
         self.schedule = schedule  # what is followed now

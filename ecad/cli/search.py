@@ -67,6 +67,12 @@ def search(
         help="Schedules for the first generation, beside its own: files, bundled names, folders or run folders (their "
         "fronts), with commas between them.",
     ),
+    summed_runs: bool | None = typer.Option(
+        None,
+        "--summed-runs/--no-summed-runs",
+        help="Keep stretches of reused blocks as three sums (PixArt, Sana, Wan, LTX-Video): little memory, and "
+        "candidates share no steps. [default: no]",
+    ),
     workers: str | None = typer.Option(
         None,
         help="Evaluate on so many Ray workers; auto: one per GPU; none: in this process. [default: on a CPU one per "

@@ -26,6 +26,7 @@ from ecad.families import get_family
 from ecad.families.family import ComponentNumbers, CountedWorkload, Formulas, StepMacs, Workload
 from ecad.schedule import Schedule, effective
 from ecad.schedule.liveness import plan_execution, stretches_after_step
+from ecad.schedule.summed import SummedRuns
 
 Work = Workload | CountedWorkload
 
@@ -92,13 +93,14 @@ def stored_bytes(
     workload: Work,
     bytes_per_value: int,
     first_step: int = 0,
-    summed_runs: bool = False,
+    summed_runs: SummedRuns = False,
 ) -> npt.NDArray[np.int64]:
     """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
 
     `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
     enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image. With
-    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays.
+    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays (`ecad.apply` by
+    default), or "memory" so that the maximum is the least (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
     values = component_output_values(workload)
@@ -111,7 +113,8 @@ def stored_bytes(
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
-    return total * bytes_per_value + stretches_after_step(schedule, first_step) * 3 * 4 * largest
+    sums = stretches_after_step(schedule, first_step, summed_runs)
+    return total * bytes_per_value + sums * 3 * 4 * largest
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.summed import Stretch, stretches
+from ecad.schedule.summed import SUMS_IN_OUTPUTS, Stretch, SummedRuns, stretches
 
 WHOLE_OUTPUT = ("transformer", "output")  # beside (block list, component): the transformer's own output
 
@@ -40,11 +40,28 @@ class ExecutionPlan:
     stretches: tuple[Stretch, ...] = ()
 
 
-def plan_execution(schedule: Schedule, first_step: int = 0, summed_runs: bool = False) -> ExecutionPlan:
+def plan_execution(schedule: Schedule, first_step: int = 0, summed_runs: SummedRuns = False) -> ExecutionPlan:
     """The plan of a call that enters the schedule at `first_step` (image-to-image) and recomputes all there.
 
-    With `summed_runs` stretches of fully reused blocks are read as sums, where that is possible and pays.
+    With `summed_runs` stretches of fully reused blocks are read as sums, where that is possible and pays; with "memory"
+    so that the most that is kept at a time is the least.
     """
+    if summed_runs != "memory":
+        return _plan(schedule, first_step, bool(summed_runs), for_memory=False)
+    plans = [
+        _plan(schedule, first_step, sums, for_memory)
+        for sums, for_memory in ((True, False), (True, True), (False, False))
+    ]
+    return min(plans, key=_most_kept)
+
+
+def _most_kept(plan: ExecutionPlan) -> int:
+    """The most that a plan keeps at a time, in outputs in 16 bits; what sums up has outputs of one size."""
+    kept = sum(each.sum(axis=(1, 2), dtype=np.int64) for each in plan.keeps.values())
+    return int((kept + SUMS_IN_OUTPUTS * _sums_after_step(plan)).max())
+
+
+def _plan(schedule: Schedule, first_step: int, sums: bool, for_memory: bool) -> ExecutionPlan:
     if not 0 <= first_step < schedule.steps:
         raise ScheduleError(
             f"first step {first_step} is outside this schedule's steps 0 to {schedule.steps - 1}"
@@ -63,10 +80,10 @@ def plan_execution(schedule: Schedule, first_step: int = 0, summed_runs: bool = 
         present = shape.present[name]
         flagged[first_step] = present
         is_summed = np.zeros(flagged.shape[:2], dtype=np.bool_)
-        if summed_runs and block_list.sums_up and present.all():
+        if sums and block_list.sums_up and present.all():
             quiet: BoolArray = np.logical_not(flagged.any(axis=2))
             quiet[:first_step] = False
-            for stretch in stretches(name, quiet, runs_output):
+            for stretch in stretches(name, quiet, runs_output, for_memory):
                 found.append(stretch)
                 is_summed[np.ix_(stretch.reads, stretch.blocks)] = True
         # Consumers first: whether a component is read depends on when its consumer runs.
@@ -108,17 +125,22 @@ def effective(schedule: Schedule) -> Schedule:
     return schedule.replace(recompute=plan_execution(schedule).runs)
 
 
-def stretches_after_step(schedule: Schedule, first_step: int = 0) -> npt.NDArray[np.int64]:
+def stretches_after_step(
+    schedule: Schedule, first_step: int = 0, summed_runs: SummedRuns = True
+) -> npt.NDArray[np.int64]:
     """Number of stretches whose sums are held after each step, shape (steps,); each is three tensors in float32."""
-    plan = plan_execution(schedule, first_step, summed_runs=True)
-    held = np.zeros(schedule.steps, dtype=np.int64)
+    return _sums_after_step(plan_execution(schedule, first_step, summed_runs))
+
+
+def _sums_after_step(plan: ExecutionPlan) -> npt.NDArray[np.int64]:
+    held = np.zeros(len(plan.runs_output), dtype=np.int64)
     for stretch in plan.stretches:
         held[min(step for step, _, _ in feeds_of(plan, stretch)) : stretch.reads[-1]] += 1
     return held
 
 
 def stored_after_step(
-    schedule: Schedule, first_step: int = 0, summed_runs: bool = False
+    schedule: Schedule, first_step: int = 0, summed_runs: SummedRuns = False
 ) -> dict[tuple[str, str], npt.NDArray[np.int64]]:
     """(block list, component) -> number of blocks whose output is stored after each step, shape (steps,).
 

@@ -9,11 +9,15 @@ reused blocks add to the hidden states is, with stored outputs A (self-attention
 
 P, Q and R stay the same until one of these blocks computes something. They are made as the outputs come, so outputs
 that only such stretches read are never kept one by one.
+
+What pays is less traffic, or less memory: many blocks that are reused once only are read faster one by one, and kept
+smaller as sums.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +28,13 @@ from ecad.arrays import BoolArray
 # tensors a step; adding the three sums moves as much as eighteen; a block's way into the sums is five operations that
 # read and write a sum each.
 _BLOCK_A_STEP, _SUMS_A_STEP, _MAKING_A_BLOCK = 18, 36, 50
+
+# What three sums in 32 bits take, in outputs in 16 bits, of which a block has three.
+SUMS_IN_OUTPUTS = 6
+_OUTPUTS_A_BLOCK = 3
+
+# False: blocks are read one by one. True: stretches are sums where that is less traffic. "memory": where less is kept.
+SummedRuns = bool | Literal["memory"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +51,19 @@ class Stretch:
         return range(self.first, self.last + 1)
 
 
-def stretches(block_list: str, quiet: BoolArray, runs_output: BoolArray) -> list[Stretch]:
+def stretches(
+    block_list: str, quiet: BoolArray, runs_output: BoolArray, for_memory: bool = False
+) -> list[Stretch]:
     """The stretches that pay, most profitable first, none overlapping another.
 
-    `quiet`, shape (steps, blocks): nothing of the block is computed in the step; `runs_output`, shape (steps,): the
-    transformer runs in it. A block that stays quiet between two steps has the same outputs in both.
+    They pay by less traffic, or `for_memory` by what each keeps in place of its blocks' outputs. `quiet`, shape (steps,
+    blocks): nothing of the block is computed in the step; `runs_output`, shape (steps,): the transformer runs in it. A
+    block that stays quiet between two steps has the same outputs in both.
     """
     left = quiet & runs_output[:, None]
     chosen: list[Stretch] = []
     while True:
-        gain, rectangle = _best_rectangle(left, quiet | ~runs_output[:, None], runs_output)
+        gain, rectangle = _best_rectangle(left, quiet | ~runs_output[:, None], runs_output, for_memory)
         if gain <= 0:
             return chosen
         start, stop, first, last = rectangle
@@ -59,9 +73,12 @@ def stretches(block_list: str, quiet: BoolArray, runs_output: BoolArray) -> list
 
 
 def _best_rectangle(
-    left: BoolArray, unchanged: BoolArray, runs_output: BoolArray
+    left: BoolArray, unchanged: BoolArray, runs_output: BoolArray, for_memory: bool
 ) -> tuple[int, tuple[int, int, int, int]]:
-    """(bytes saved per number, (first step, last step, first block, last block)) of the most profitable one."""
+    """(gain, (first step, last step, first block, last block)) of the most profitable one.
+
+    The gain is of bytes moved per number, or of outputs kept, times the steps that read them.
+    """
     steps, blocks = left.shape
     best, found = 0, (0, 0, 0, 0)
     for start in range(steps):
@@ -78,7 +95,10 @@ def _best_rectangle(
                 break
             first, last = _longest_run(usable)
             number = last - first + 1
-            gain = reads * (_BLOCK_A_STEP * number - _SUMS_A_STEP) - _MAKING_A_BLOCK * number
+            if for_memory:
+                gain = reads * (_OUTPUTS_A_BLOCK * number - SUMS_IN_OUTPUTS)
+            else:
+                gain = reads * (_BLOCK_A_STEP * number - _SUMS_A_STEP) - _MAKING_A_BLOCK * number
             if runs_output[stop] and gain > best:
                 best, found = gain, (start, stop, first, last)
     return best, found

@@ -9,9 +9,10 @@ from ecad.errors import ModelError
 from ecad.genetic.seeding import baseline_heuristics
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
+from ecad.measuring.stored_memory import StoredLimit
 from ecad.sampling.noise_levels import try_levels
 from ecad.schedule import Schedule, best_masks, heuristic, smooth_of_share
-from ecad.searching.setup import PreparedRun
+from ecad.searching.setup import PreparedRun, keeping_of
 
 # Shares of the steps that the untouched model takes instead of all.
 _STEP_SHARES = (0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
@@ -32,7 +33,8 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     """Uncached first, then the front, heuristics, and the untouched model with fewer steps, evenly spaced or not.
 
     Uneven steps are front-loaded, back-loaded, and where the run's calibration would compute; those also as masks
-    (`output:`). A scheduler that cannot run at some of its noise levels is told of in the log.
+    (`output:`). A scheduler that cannot run at some of its noise levels is told of in the log, as are heuristics that
+    would keep more than the memory of a run with summed runs.
     """
     steps = run.shape.steps
     counts = sorted({max(2, round(steps * share)) for share in _STEP_SHARES} - {steps}, reverse=True)
@@ -42,7 +44,7 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     simple = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
     heuristics: list[Schedule] = []
     for schedule in [*simple, *masks, *smooth]:
-        if schedule not in heuristics:
+        if schedule not in heuristics and _fits(run, schedule):
             heuristics.append(schedule)
     rows = [
         Contender("uncached", Kind.UNCACHED, steps),
@@ -59,6 +61,16 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
             for levels in uneven
         ]
     return rows
+
+
+def _fits(run: PreparedRun, schedule: Schedule) -> bool:
+    if run.limit_bytes is None:
+        return True
+    limit = StoredLimit(keeping_of(run.settings, run.subject), run.limit_bytes)
+    fits = limit.allows(schedule, run.settings.batch_size)
+    if not fits:
+        _LOGGER.warning("no row %s in the report: what it reuses does not fit into memory", schedule.name)
+    return fits
 
 
 def _can_run_at_levels(run: PreparedRun) -> bool:

@@ -15,6 +15,7 @@ from ecad.caching import applied
 from ecad.errors import BrokenWorkerError, TransientEvaluationError, first_line
 from ecad.measuring.latency_table import TimeTable
 from ecad.measuring.macs import Work, schedule_macs, uncached_macs
+from ecad.measuring.stored_memory import StoredLimit
 from ecad.prompts import PromptSet
 from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.sampling.base import Job, Sampler, SteppedSampler, jobs_for
@@ -32,7 +33,9 @@ class ModelEvaluator:
     scorer that needs references keeps the uncached model's images, each batch made once at its first use (as
     uint8: 20 MB for 100 images of 256 x 256). `scorer` must have higher scores for better images (see
     `as_quality`). The cost is relative to recomputing everything: of MACs, or of predicted seconds with a
-    table of them.
+    table of them. With `summed_runs` each schedule is applied for itself as `ecad.apply(..., summed_runs=True)`
+    does, and nothing is kept that it does not read. A schedule that would keep more than `most_stored` is not
+    tried.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class ModelEvaluator:
         batch_size: int,
         latency_table: TimeTable | None = None,
         cost: str = "macs",
+        summed_runs: bool = False,
+        most_stored: StoredLimit | None = None,
     ) -> None:
         if not scorer.higher_is_better:
             raise ValueError(f"{scorer.name} is lower for better images: pass as_quality(scorer)")
@@ -59,6 +64,8 @@ class ModelEvaluator:
         self._batch_size = batch_size
         self._latency_table = latency_table
         self._cost = cost
+        self._summed_runs = summed_runs
+        self._most_stored = most_stored
         self._references: dict[int, Images] = {}  # by batch number
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
 
@@ -77,6 +84,9 @@ class ModelEvaluator:
     def score_batch(self, schedules: Sequence[Schedule], batch: int, pieces: int = 1) -> BatchScores:
         """Scores of one batch's images; see `ecad.records.Evaluator`. They may be no finite numbers."""
         piece_size = self._piece_size(batch, pieces)
+        if self._most_stored is not None:
+            for schedule in schedules:
+                self._most_stored.refuse(schedule, piece_size)
         if pieces > 1 and torch.cuda.is_available():
             torch.cuda.empty_cache()  # what the larger batch left behind
         try:
@@ -152,15 +162,19 @@ class ModelEvaluator:
     def _sample(self, schedules: Sequence[Schedule | None], jobs: Sequence[Job]) -> Iterator[Images]:
         """Each schedule is on the model only while its images are sampled."""
         together = [schedule for schedule in schedules if schedule is not None]
-        if len(together) == len(schedules) > 1 and isinstance(self._sampler, SteppedSampler):
+        if (
+            len(together) == len(schedules) > 1
+            and not self._summed_runs
+            and isinstance(self._sampler, SteppedSampler)
+        ):
             yield from sample_sharing(self._sampler, self._conditioning, jobs, together)
             return
         for schedule in schedules:
             with (
                 nullcontext()
                 if schedule is None
-                # The same arithmetic as where first steps are shared.
-                else applied(self._sampler.pipe, schedule, summed_runs=False)
+                # Else the same arithmetic as where first steps are shared.
+                else applied(self._sampler.pipe, schedule, summed_runs=self._summed_runs)
             ):
                 images = self._sampler.sample(self._conditioning, jobs)
             yield images

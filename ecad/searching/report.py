@@ -72,6 +72,7 @@ def front_schedules(
                     run.scorer.name: evaluation.quality,
                     "prompts": run.search_prompts.name,
                     "images": len(evaluation.scores),
+                    **({"summed_runs": True} if run.settings.summed_runs else {}),
                 },
                 "versions": {"ecad": ecad.__version__, **versions("torch", "diffusers")},
             },

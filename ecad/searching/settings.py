@@ -28,7 +28,8 @@ class SearchSettings:
     schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene, `granularity` the
     finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
     `start_from` names schedules for the first generation: files, bundled names, run folders, with commas;
-    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like.
+    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like. With `summed_runs` schedules are applied
+    as by `ecad.apply(..., summed_runs=True)`: little memory, and no candidate shares steps with another.
     """
 
     model: str
@@ -63,6 +64,7 @@ class SearchSettings:
     mutation_rate: float = 0.02
     granularity: Granularity = "blocks"
     start_from: str | None = None
+    summed_runs: bool = False
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -155,6 +157,8 @@ class ResolvedSearchSettings(SearchSettings):
             del values["start_from"]
         if values["num_frames"] is None:
             del values["num_frames"]
+        if not values["summed_runs"]:
+            del values["summed_runs"]
         return values
 
 
@@ -211,7 +215,7 @@ _CHOICES = {
     "device_map": ("balanced",),
 }
 _COSTS = ("macs", "latency")
-_SWITCHES = ("embedding_cache",)
+_SWITCHES = ("embedding_cache", "summed_runs")
 _TEXTS = (
     "model",
     "quality",

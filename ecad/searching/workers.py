@@ -108,6 +108,7 @@ class Executors:
                 self._device.type,
                 self._threads,
                 family_text(self._run.subject.model.family),
+                self._run.limit_bytes,
             )
         else:
             raise TypeError(f"nothing makes a {type(evaluator).__name__} in another process")
