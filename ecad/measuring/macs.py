@@ -9,7 +9,8 @@ pipeline pads to 300) and 512 for FLUX; of other families, which it knows not, w
 workload. So "paper" depends on the architecture and the resolution only and compares
 with published numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise
 work count in neither. Step 0 counts every component, as it always recomputes. A family without formulas has "true"
-MACs only, as torch counted them in one step (`CountedWorkload`).
+MACs only, as torch counted them in one step (`CountedWorkload`). Where another transformer of the pipeline takes over
+(Wan 2.2), everything is recomputed, whatever the schedule says of that step (`executed`).
 
 `stored_bytes` is what a schedule costs in memory, from the architecture alone as well.
 """
@@ -44,12 +45,18 @@ def constant_macs(workload: Work, convention: str = "true") -> int:
     return _count(workload, convention)[1]
 
 
+def executed(schedule: Schedule, workload: Work) -> Schedule:
+    """What of the schedule really runs on this model: without dead compute, all of a step in which another transformer
+    takes over."""
+    return effective(schedule, _take_over_step(workload, schedule.steps))
+
+
 def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") -> int:
     """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
-    counted = effective(schedule) if convention == "true" else schedule
-    return schedule.transformer_runs * constant + _of_executions(counted, components)
+    counted = executed(schedule, workload) if convention == "true" or workload.take_over else schedule
+    return counted.transformer_runs * constant + _of_executions(counted, components)
 
 
 def dead_macs(schedule: Schedule, workload: Work) -> int:
@@ -103,6 +110,17 @@ def stored_bytes(
     default), or "memory" so that the maximum is the least (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
+    take_over = _take_over_step(workload, schedule.steps)
+    held = _stored_bytes(schedule, workload, bytes_per_value, first_step, summed_runs)
+    if take_over is None or take_over <= first_step:
+        return held
+    later = _stored_bytes(schedule, workload, bytes_per_value, take_over, summed_runs)
+    return np.concatenate([held[:take_over], later[take_over:]])
+
+
+def _stored_bytes(
+    schedule: Schedule, workload: Work, bytes_per_value: int, first_step: int, summed_runs: SummedRuns
+) -> npt.NDArray[np.int64]:
     values = component_output_values(workload)
     plan = plan_execution(schedule, first_step, summed_runs)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
@@ -156,6 +174,15 @@ def _formulas(workload: Workload) -> Formulas:
 
 def _no_formulas(workload: Work) -> ModelError:
     return ModelError(f"there are no formulas for the MACs of family {workload.family!r}")
+
+
+def _take_over_step(workload: Work, steps: int) -> int | None:
+    if workload.take_over is None:
+        return None
+    # diffusers, whose schedulers say what timesteps there are
+    from ecad.sampling.take_over import take_over_step
+
+    return take_over_step(workload.take_over, steps)
 
 
 def _check_fit(schedule: Schedule, workload: Work) -> None:

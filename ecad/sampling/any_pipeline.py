@@ -124,6 +124,8 @@ class AnyPipelineSampler:
         frames = frames_argument(model.pipe)
         if frames is not None and settings.num_frames > 1:
             wanted[frames] = settings.num_frames
+        if settings.guidance_scale_2 is not None:
+            wanted["guidance_scale_2"] = settings.guidance_scale_2
         optional: dict[str, Any] = {
             "max_sequence_length": settings.max_sequence_length,
             # Prompts and sizes as they are asked for, as in the samplers of our own.

@@ -115,14 +115,25 @@ def feeds_of(plan: ExecutionPlan, stretch: Stretch) -> list[tuple[int, int, int]
     ]
 
 
-def effective(schedule: Schedule) -> Schedule:
+def effective(schedule: Schedule, take_over: int | None = None) -> Schedule:
     """The schedule without dead compute: True exactly where a component really runs.
+
+    Where another transformer takes over at a step (Wan 2.2), it computes everything there.
 
     Schedules with the same effective schedule give the same images at the same cost, also where a call enters
     them at a later step; compare `effective(schedule).digest()` to find duplicates. Applying it twice changes
     nothing. Families without components that feed others are returned with equal bits.
     """
-    return schedule.replace(recompute=plan_execution(schedule).runs)
+    before = plan_execution(schedule)
+    if take_over is None:
+        return schedule.replace(recompute=before.runs)
+    after = plan_execution(schedule, take_over)
+    runs = {
+        name: np.concatenate([before.runs[name][:take_over], after.runs[name][take_over:]])
+        for name in schedule.recompute
+    }
+    output = np.concatenate([before.runs_output[:take_over], after.runs_output[take_over:]])
+    return schedule.replace(recompute=runs, recompute_output=output)
 
 
 def stretches_after_step(

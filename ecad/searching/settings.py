@@ -65,6 +65,7 @@ class SearchSettings:
     granularity: Granularity = "blocks"
     start_from: str | None = None
     summed_runs: bool = False
+    guidance_scale_2: float | None = None
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -115,7 +116,13 @@ class SearchSettings:
     @property
     def overrides(self) -> Overrides:
         return Overrides(
-            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+            self.steps,
+            self.guidance_scale,
+            self.true_cfg_scale,
+            self.height,
+            self.width,
+            self.num_frames,
+            self.guidance_scale_2,
         )
 
 
@@ -157,6 +164,8 @@ class ResolvedSearchSettings(SearchSettings):
             del values["start_from"]
         if values["num_frames"] is None:
             del values["num_frames"]
+        if values["guidance_scale_2"] is None:
+            del values["guidance_scale_2"]
         if not values["summed_runs"]:
             del values["summed_runs"]
         return values
@@ -205,6 +214,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
     "guidance_scale": (0.0, 1000.0),
+    "guidance_scale_2": (0.0, 1000.0),
     "true_cfg_scale": (1.0, 1000.0),
     "crossover_probability": (0.0, 1.0),
     "mutation_rate": (0.0, 1.0),
