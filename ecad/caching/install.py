@@ -23,7 +23,6 @@ from ecad.caching.together import AppliedTogether
 from ecad.errors import ScheduleError
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.summed import SummedRuns
 
 FOLLOW_CALL = "resample"  # a value of `steps`
 
@@ -66,9 +65,8 @@ def apply(
 
     `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, Wan,
     ...). Sums differ from what blocks would add one after the other in the last bits (float32) or by less than
-    bfloat16's own rounding. False: never. By default (None) where that is less traffic (blocks that are reused in about
-    three steps or more), and not where somebody looks at blocks one by one (a hook on a block, `keep_everything`). True
-    refuses these, and sums up so that the most that is kept at a time is the least: the choice where memory is short.
+    bfloat16's own rounding. By default (None) where it pays in time, and not where somebody looks at blocks one by one
+    (a hook on a block, `keep_everything`). True: wherever it saves memory, and refuses these. False: never.
 
     `store` saves a GPU's memory: "bfloat16" keeps outputs of a float32 model in half of it, rounded (sums stay as they
     are); "cpu" keeps them in the host's memory, bit for bit, and fetches those of a block while the one before runs.
@@ -140,8 +138,7 @@ def _prepared(
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
     can_sum = not by_hooks and len(devices) == 1 and not are_watched(block for block, _, _ in blocks)
     sums = can_sum and summed_runs is not False
-    how: SummedRuns = "memory" if sums and summed_runs else sums
-    state = CacheState(schedule, clock, components, how, store)
+    state = CacheState(schedule, clock, components, sums, store, sums_everywhere=summed_runs is True)
     return AppliedSchedule(transformer, state, by_hooks, blocks, sums_are_asked_for=summed_runs is True)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from ecad.arrays import BoolArray
 from ecad.schedule.liveness import feeds_of, plan_execution
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.summed import SummedRuns
 
 # Plain nested lists [step][block][component]: indexing them is several times faster than indexing numpy scalars.
 _Flags = Mapping[str, list[list[list[bool]]]]
@@ -16,8 +15,8 @@ _Flags = Mapping[str, list[list[list[bool]]]]
 class Plan:
     """`ecad.schedule.plan_execution` in a form that is fast to look up."""
 
-    def __init__(self, schedule: Schedule, first_step: int, summed_runs: SummedRuns) -> None:
-        plan = plan_execution(schedule, first_step, summed_runs)
+    def __init__(self, schedule: Schedule, first_step: int, summed_runs: bool, everywhere: bool) -> None:
+        plan = plan_execution(schedule, first_step, summed_runs, everywhere)
         self.first_step = first_step
         self.runs = _as_lists(plan.runs)
         self.reads = _as_lists(plan.reads)

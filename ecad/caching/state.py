@@ -18,7 +18,6 @@ from ecad.caching.stores import HostStore
 from ecad.caching.sums import Sums
 from ecad.errors import ScheduleError
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.summed import SummedRuns
 
 _GONE_ROUND = (
     "{} did not run under ecad's control: another tool has replaced the forward of the model, its blocks or its "
@@ -38,8 +37,9 @@ class CacheState:
         schedule: Schedule,
         clock: StepClock,
         keys: Iterable[Key] = (),
-        summed_runs: SummedRuns = False,
+        summed_runs: bool = False,
         store: str | None = None,
+        sums_everywhere: bool = False,
     ) -> None:
         self.schedule = schedule  # what is followed now
         self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
@@ -49,6 +49,7 @@ class CacheState:
         self.keeps_everything = False  # store also what no later step of this schedule reads
         # Read stretches of reused blocks as sums; not together with the former.
         self.summed_runs = summed_runs
+        self._sums_everywhere = sums_everywhere  # where they save memory, too
         self._store = store  # where outputs are kept, see `ecad.caching.stores`
         self._keys = frozenset(keys)  # the components that a forward calls
         self._parts = {each.name: each.components for each in schedule.spec.block_lists}
@@ -315,5 +316,5 @@ class CacheState:
 
     def _plan_from(self, step: int) -> Plan:
         if step not in self._plans:
-            self._plans[step] = Plan(self.schedule, step, self.summed_runs)
+            self._plans[step] = Plan(self.schedule, step, self.summed_runs, self._sums_everywhere)
         return self._plans[step]

@@ -181,7 +181,7 @@ class Preset:
     aliases: tuple[str, ...] = ()
     note: str = ""
     true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
-    guidance_scale_2: float | None = None  # of the second transformer
+    guidance_scale_2: float | None = None  # of the second transformer, where there are two; None: the same
     take_over: TakeOver | None = None
 
 

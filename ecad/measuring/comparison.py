@@ -27,7 +27,8 @@ class Comparison:
     """The first contender is the uncached model: its images are the references of fidelity metrics.
 
     All contenders do one batch before any does the next, so slow drifts of the machine hit all alike and ratios
-    of latencies are taken within a batch; another one is first in each batch. `summed_runs` is as in `ecad.apply`.
+    of latencies are taken within a batch; another one is first in each batch.
+    `summed_runs` is as `ecad.apply` takes it.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class Comparison:
         if not contenders or contenders[0].schedule is not None or contenders[0].pipeline is not None:
             raise ConfigError("the first row of a comparison must be the uncached model")
         self.contenders = tuple(contenders)
+        self._summed_runs = summed_runs
         self.jobs = jobs_for(len(prompts), seeds_per_prompt, first_seed)
         self.batch_size = batch_size
         self._batches = list(batches_of(self.jobs, batch_size))
         self._scorers = tuple(scorers)
-        self._summed_runs = summed_runs
         self._prompts = prompts.prompts
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
         self._references: dict[int, Images] = {}  # of batches whose scores were asked for one by one

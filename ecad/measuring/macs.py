@@ -27,7 +27,6 @@ from ecad.families import get_family
 from ecad.families.family import ComponentNumbers, CountedWorkload, Formulas, StepMacs, Workload
 from ecad.schedule import Schedule, effective
 from ecad.schedule.liveness import plan_execution, stretches_after_step
-from ecad.schedule.summed import SummedRuns
 
 Work = Workload | CountedWorkload
 
@@ -100,29 +99,36 @@ def stored_bytes(
     workload: Work,
     bytes_per_value: int,
     first_step: int = 0,
-    summed_runs: SummedRuns = False,
+    summed_runs: bool = False,
+    everywhere: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
 
     `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
     enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image. With
-    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays (`ecad.apply` by
-    default), or "memory" so that the maximum is the least (`ecad.apply(..., summed_runs=True)`).
+    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays
+    in time, or with `everywhere` in memory (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
     take_over = _take_over_step(workload, schedule.steps)
-    held = _stored_bytes(schedule, workload, bytes_per_value, first_step, summed_runs)
+    held = _stored_bytes(schedule, workload, bytes_per_value, first_step, summed_runs, everywhere)
     if take_over is None or take_over <= first_step:
         return held
-    later = _stored_bytes(schedule, workload, bytes_per_value, take_over, summed_runs)
+    # The second transformer stores what it reads itself, and what the first one has stored is dropped.
+    later = _stored_bytes(schedule, workload, bytes_per_value, take_over, summed_runs, everywhere)
     return np.concatenate([held[:take_over], later[take_over:]])
 
 
 def _stored_bytes(
-    schedule: Schedule, workload: Work, bytes_per_value: int, first_step: int, summed_runs: SummedRuns
+    schedule: Schedule,
+    workload: Work,
+    bytes_per_value: int,
+    first_step: int,
+    summed_runs: bool,
+    everywhere: bool,
 ) -> npt.NDArray[np.int64]:
     values = component_output_values(workload)
-    plan = plan_execution(schedule, first_step, summed_runs)
+    plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
     largest = 0
     for block_list, index, numbers in _by_block(schedule, values):
@@ -131,8 +137,7 @@ def _stored_bytes(
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
-    sums = stretches_after_step(schedule, first_step, summed_runs)
-    return total * bytes_per_value + sums * 3 * 4 * largest
+    return total * bytes_per_value + stretches_after_step(schedule, first_step, everywhere) * 3 * 4 * largest
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:

@@ -2,113 +2,83 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ecad.errors import ConfigError, TransientEvaluationError
+from ecad.errors import ConfigError
 from ecad.families import get_family
 from ecad.measuring.macs import Work, component_output_values, stored_bytes, whole_output_values
 from ecad.schedule import Schedule, ScheduleShape, heuristic
-from ecad.schedule.summed import SummedRuns
 
 
-@dataclass(frozen=True)
-class Keeping:
-    """How schedules are applied to a model: what decides how much of each step is kept.
-
-    `summed_runs` is as in `ecad.apply`, `bytes_per_value` those of an output's numbers.
-    """
-
-    workload: Work
-    bytes_per_value: int
-    summed_runs: bool = False
-
-    def most_bytes_of(self, schedule: Schedule) -> int:
-        """The most that is kept at a time for one image."""
-        how: SummedRuns = "memory" if self.summed_runs else False
-        return int(stored_bytes(schedule, self.workload, self.bytes_per_value, summed_runs=how).max())
-
-    @property
-    def most_bytes(self) -> int:
-        """Of one image, for whatever schedule: every output of every block and the whole output."""
-        family = get_family(self.workload.family)
-        blocks = family.block_counts(self.workload.transformer)
-        values = whole_output_values(self.workload) + sum(
-            sum(family.block_list(block_list).by_block(component, number, blocks[block_list]))
-            for (block_list, component), number in component_output_values(self.workload).items()
-        )
-        return values * self.bytes_per_value
-
-    def reusing_every_block_bytes(self, steps: int) -> int:
-        """Of one image, where every block is reused in every other step (`fora:2`)."""
-        blocks = get_family(self.workload.family).block_counts(self.workload.transformer)
-        return self.most_bytes_of(heuristic("fora:2", ScheduleShape(self.workload.family, steps, blocks)))
+def most_stored_bytes(workload: Work, bytes_per_value: int) -> int:
+    """Of one image: every output of every block and the whole output, which a schedule can keep all at once."""
+    family = get_family(workload.family)
+    blocks = family.block_counts(workload.transformer)
+    values = whole_output_values(workload) + sum(
+        sum(family.block_list(block_list).by_block(component, number, blocks[block_list]))
+        for (block_list, component), number in component_output_values(workload).items()
+    )
+    return values * bytes_per_value
 
 
-@dataclass(frozen=True)
-class StoredLimit:
-    """The most that may be kept at a time."""
-
-    keeping: Keeping
-    limit_bytes: int
-
-    def allows(self, schedule: Schedule, images: int) -> bool:
-        return self.keeping.most_bytes_of(schedule) * images <= self.limit_bytes
-
-    def refuse(self, schedule: Schedule, images: int) -> None:
-        """TransientEvaluationError, as where memory runs out: fewer images at a time may do."""
-        if not self.allows(schedule, images):
-            needed = gigabytes(self.keeping.most_bytes_of(schedule) * images)
-            raise TransientEvaluationError(
-                f"out of memory with batches of {images} images: what the schedule reuses would take {needed}, and "
-                f"{gigabytes(self.limit_bytes)} are free"
-            )
+def most_held_bytes(
+    schedule: Schedule, workload: Work, bytes_per_value: int, summed_runs: bool | None = None
+) -> int:
+    """Of one image, after the step in which it is most; `summed_runs` as `ecad.apply` takes it."""
+    is_summed, everywhere = summed_runs is not False, summed_runs is True
+    held = stored_bytes(schedule, workload, bytes_per_value, summed_runs=is_summed, everywhere=everywhere)
+    return int(held.max())
 
 
 def stored_memory_note(
-    keeping: Keeping, batch_size: int, steps: int, free_bytes: int | None, only_steps: bool = False
+    workload: Work,
+    bytes_per_value: int,
+    batch_size: int,
+    steps: int,
+    free_bytes: int | None,
+    summed_runs: bool = False,
+    only_whole_steps: bool = False,
 ) -> str:
     """One line on the memory of stored outputs of a batch.
 
-    `only_steps`: no candidate reuses less than the whole output. ConfigError, with the remedy, if what candidates may
-    need is not free; with summed runs, if not even what `fora:2` holds is.
+    With `only_whole_steps` candidates compute everything in a step or nothing. ConfigError, with the remedy, if not
+    even what `fora:2` holds, which reuses everything in every other step, is free.
     """
-    one = whole_output_values(keeping.workload) * keeping.bytes_per_value
-    most, where = one, "where the whole output is reused"
-    if not only_steps:
-        one, where = keeping.reusing_every_block_bytes(steps), "where every block is reused"
-        most = max(one, keeping.most_bytes)
+    family = get_family(workload.family)
+    shape = ScheduleShape(workload.family, steps, family.block_counts(workload.transformer))
+    every_other = heuristic("fora:2", shape)
+    one = most_held_bytes(every_other, workload, bytes_per_value, summed_runs)
     if free_bytes is not None and one * batch_size > free_bytes:
-        remedies = _remedies(keeping, batch_size, steps, free_bytes, free_bytes // one, only_steps)
-        raise ConfigError(
-            f"the stored outputs of a batch of {batch_size} take {gigabytes(one * batch_size)} {where}, and "
-            f"{gigabytes(free_bytes)} are free: {remedies}"
-        )
-    free = "" if free_bytes is None else f", of {gigabytes(free_bytes)} of memory"
-    if keeping.summed_runs and free_bytes is not None and most * batch_size > free_bytes:
-        free += " (schedules that need more are not tried)"
-    kept = f"{gigabytes(one * batch_size)} {where}, at most {gigabytes(most * batch_size)}"
-    return f"stored outputs of a batch of {batch_size}: {kept}{free}"
-
-
-def _remedies(
-    keeping: Keeping, batch_size: int, steps: int, free_bytes: int, fits: int, only_steps: bool
-) -> str:
-    """What to do where a batch does not fit, and `fits` images would."""
-    found = [f"give --batch-size {fits} or less"] if fits else []
-    if not keeping.summed_runs and not only_steps and get_family(keeping.workload.family).sums_up:
-        summed = Keeping(keeping.workload, keeping.bytes_per_value, True).reusing_every_block_bytes(steps)
-        fit = min(batch_size, free_bytes // summed)
-        if fit > fits:
-            smaller = "" if fit == batch_size else f" and --batch-size {fit}"
-            found.append(f"give --summed-runs{smaller}, which takes {gigabytes(summed * fit)} there")
-    if not fits:
-        if not only_steps and not found:
-            found.append("give --granularity steps")
-        found.append(
+        remedies = []
+        summed = most_held_bytes(every_other, workload, bytes_per_value, summed_runs=True)
+        if summed < one and (fits := free_bytes // summed):
+            batch = "" if fits >= batch_size else f" with --batch-size {fits} or less"
+            remedies.append(f"give --summed-runs{batch} (then {_gigabytes(summed * min(fits, batch_size))})")
+        if fits := free_bytes // one:
+            remedies.append(f"give --batch-size {fits} or less")
+        remedy = ", or ".join(remedies) or (
             "make it smaller (--height, --width, of a video --num-frames), or take a device with more memory"
         )
-    return ", or ".join(found)
+        raise ConfigError(
+            f"the stored outputs of a batch of {batch_size} take {_gigabytes(one * batch_size)} where every block is "
+            f"reused, and {_gigabytes(free_bytes)} are free: {remedy}"
+        )
+    most = one if only_whole_steps and summed_runs else most_stored_bytes(workload, bytes_per_value)
+    free = "" if free_bytes is None else f", of {_gigabytes(free_bytes)} of memory"
+    how = ", as sums" if summed_runs else ""
+    return (
+        f"stored outputs of a batch of {batch_size}: {_gigabytes(one * batch_size)} where every block is reused{how}, "
+        f"at most {_gigabytes(most * batch_size)}{free}"
+    )
 
 
-def gigabytes(count: int) -> str:
+def too_large(held_bytes: int, images: int, free_bytes: int) -> str | None:
+    """Why a schedule that holds so many bytes of an image cannot be followed with so many images; None if it can."""
+    if held_bytes * images <= free_bytes:
+        return None
+    return (
+        f"the stored outputs of {images} image{'s' if images > 1 else ''} take {_gigabytes(held_bytes * images)}, and "
+        f"{_gigabytes(free_bytes)} are free"
+    )
+
+
+def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.3g} GB"

@@ -45,7 +45,7 @@ class GenerationSettings:
 
     `true_cfg_scale` above 1 gives FLUX and its like a second forward a step, of the empty prompt. With `levels` (step
     numbers, 0 first) only these steps' noise levels are used, as many steps as there are levels. `num_frames` is 1 for
-    images. `guidance_scale_2` is that of a second transformer (Wan 2.2); None: the same.
+    images, `guidance_scale_2` of a pipeline with two transformers the second one's (None: the same).
     """
 
     steps: int

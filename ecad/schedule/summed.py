@@ -10,14 +10,13 @@ reused blocks add to the hidden states is, with stored outputs A (self-attention
 P, Q and R stay the same until one of these blocks computes something. They are made as the outputs come, so outputs
 that only such stretches read are never kept one by one.
 
-What pays is less traffic, or less memory: many blocks that are reused once only are read faster one by one, and kept
-smaller as sums.
+Where time counts, stretches are read as sums where that moves fewer bytes; where memory counts (`everywhere`), wherever
+three sums are smaller than the outputs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +28,8 @@ from ecad.arrays import BoolArray
 # read and write a sum each.
 _BLOCK_A_STEP, _SUMS_A_STEP, _MAKING_A_BLOCK = 18, 36, 50
 
-# What three sums in 32 bits take, in outputs in 16 bits, of which a block has three.
-SUMS_IN_OUTPUTS = 6
-_OUTPUTS_A_BLOCK = 3
-
-# False: blocks are read one by one. True: stretches are sums where that is less traffic. "memory": where less is kept.
-SummedRuns = bool | Literal["memory"]
+# So many blocks' outputs in 16 bits are as large as three sums in 32.
+_BLOCKS_LIKE_SUMS = 2
 
 
 @dataclass(frozen=True)
@@ -52,18 +47,18 @@ class Stretch:
 
 
 def stretches(
-    block_list: str, quiet: BoolArray, runs_output: BoolArray, for_memory: bool = False
+    block_list: str, quiet: BoolArray, runs_output: BoolArray, everywhere: bool = False
 ) -> list[Stretch]:
     """The stretches that pay, most profitable first, none overlapping another.
 
-    They pay by less traffic, or `for_memory` by what each keeps in place of its blocks' outputs. `quiet`, shape (steps,
-    blocks): nothing of the block is computed in the step; `runs_output`, shape (steps,): the transformer runs in it. A
-    block that stays quiet between two steps has the same outputs in both.
+    `quiet`, shape (steps, blocks): nothing of the block is computed in the step; `runs_output`, shape (steps,): the
+    transformer runs in it. A block that stays quiet between two steps has the same outputs in both. With `everywhere` a
+    stretch pays where it saves memory, however seldom it is read.
     """
     left = quiet & runs_output[:, None]
     chosen: list[Stretch] = []
     while True:
-        gain, rectangle = _best_rectangle(left, quiet | ~runs_output[:, None], runs_output, for_memory)
+        gain, rectangle = _best_rectangle(left, quiet | ~runs_output[:, None], runs_output, everywhere)
         if gain <= 0:
             return chosen
         start, stop, first, last = rectangle
@@ -73,12 +68,9 @@ def stretches(
 
 
 def _best_rectangle(
-    left: BoolArray, unchanged: BoolArray, runs_output: BoolArray, for_memory: bool
+    left: BoolArray, unchanged: BoolArray, runs_output: BoolArray, everywhere: bool
 ) -> tuple[int, tuple[int, int, int, int]]:
-    """(gain, (first step, last step, first block, last block)) of the most profitable one.
-
-    The gain is of bytes moved per number, or of outputs kept, times the steps that read them.
-    """
+    """(what it saves, (first step, last step, first block, last block)) of the most profitable one."""
     steps, blocks = left.shape
     best, found = 0, (0, 0, 0, 0)
     for start in range(steps):
@@ -95,9 +87,9 @@ def _best_rectangle(
                 break
             first, last = _longest_run(usable)
             number = last - first + 1
-            if for_memory:
-                gain = reads * (_OUTPUTS_A_BLOCK * number - SUMS_IN_OUTPUTS)
-            else:
+            if everywhere:  # for how long so many blocks' outputs need not be held
+                gain = (stop - start + 1) * (number - _BLOCKS_LIKE_SUMS)
+            else:  # bytes that are not moved
                 gain = reads * (_BLOCK_A_STEP * number - _SUMS_A_STEP) - _MAKING_A_BLOCK * number
             if runs_output[stop] and gain > best:
                 best, found = gain, (start, stop, first, last)

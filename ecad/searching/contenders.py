@@ -9,10 +9,10 @@ from ecad.errors import ModelError
 from ecad.genetic.seeding import baseline_heuristics
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
-from ecad.measuring.stored_memory import StoredLimit
+from ecad.measuring.stored_memory import most_held_bytes, too_large
 from ecad.sampling.noise_levels import try_levels
 from ecad.schedule import Schedule, best_masks, heuristic, smooth_of_share
-from ecad.searching.setup import PreparedRun, keeping_of
+from ecad.searching.setup import PreparedRun
 
 # Shares of the steps that the untouched model takes instead of all.
 _STEP_SHARES = (0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
@@ -33,8 +33,8 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     """Uncached first, then the front, heuristics, and the untouched model with fewer steps, evenly spaced or not.
 
     Uneven steps are front-loaded, back-loaded, and where the run's calibration would compute; those also as masks
-    (`output:`). A scheduler that cannot run at some of its noise levels is told of in the log, as are heuristics that
-    would keep more than the memory of a run with summed runs.
+    (`output:`). Heuristics whose stored outputs cannot fit, and a scheduler that cannot run at some of its noise
+    levels, are told of in the log.
     """
     steps = run.shape.steps
     counts = sorted({max(2, round(steps * share)) for share in _STEP_SHARES} - {steps}, reverse=True)
@@ -64,13 +64,16 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
 
 
 def _fits(run: PreparedRun, schedule: Schedule) -> bool:
-    if run.limit_bytes is None:
+    if run.free_bytes is None:
         return True
-    limit = StoredLimit(keeping_of(run.settings, run.subject), run.limit_bytes)
-    fits = limit.allows(schedule, run.settings.batch_size)
-    if not fits:
-        _LOGGER.warning("no row %s in the report: what it reuses does not fit into memory", schedule.name)
-    return fits
+    settings = run.settings
+    summed_runs = True if settings.summed_runs else None
+    size = run.subject.model.pipe.transformer.dtype.itemsize
+    held = most_held_bytes(schedule, run.subject.workload, size, summed_runs)
+    reason = too_large(held, settings.batch_size, run.free_bytes)
+    if reason is not None:
+        _LOGGER.warning("no row %s in the report: %s", schedule.name, reason)
+    return reason is None
 
 
 def _can_run_at_levels(run: PreparedRun) -> bool:

@@ -35,13 +35,7 @@ def latency_table(
         if not isinstance(subject.workload, Workload):
             raise ConfigError(f"--cost {settings.cost} needs a model of a family with formulas")
         images, is_compiled = settings.batch_size, wanted.is_compiled
-        return paper_table(
-            subject.workload,
-            wanted.device,
-            images=images,
-            is_compiled=is_compiled,
-            summed_runs="memory" if settings.summed_runs else True,
-        )
+        return paper_table(subject.workload, wanted.device, images=images, is_compiled=is_compiled)
     if settings.cost != "latency" and settings.latency_table is None:
         return None
     stored = folder.read_json("latency_table.json")
@@ -71,11 +65,6 @@ def latency_table(
     return table
 
 
-def measures_latency(settings: ResolvedSearchSettings) -> bool:
-    """Whether a new run measures its own table."""
-    return settings.cost == "latency" and settings.latency_table is None
-
-
 def _measure_table(settings: ResolvedSearchSettings, subject: Subject, prompts: PromptSet) -> LatencyTable:
     from ecad.caching import applied
 
@@ -87,7 +76,7 @@ def _measure_table(settings: ResolvedSearchSettings, subject: Subject, prompts: 
 
     def timed(schedule: Schedule) -> Callable[[], float]:
         def run() -> float:
-            with applied(sampler.pipe, schedule, summed_runs=settings.summed_runs or None):
+            with applied(sampler.pipe, schedule):
                 return sampler.sample_timed(conditioning, jobs)[1]
 
         return run

@@ -102,6 +102,7 @@ def heldout_report(
             "cost": settings.cost,
             "generations": len(history),
             "evaluations": len(log),
+            **({"summed_runs": True} if settings.summed_runs else {}),
             "images_per_evaluation": run.evaluator.images_per_evaluation,
             "prompts": run.search_prompts.name,
             "hypervolume": list(history),

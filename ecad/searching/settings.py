@@ -27,9 +27,11 @@ class SearchSettings:
     `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
     schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene, `granularity` the
     finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
+    `prompts_format` and `heldout_prompts_format` say what a file's name does not (`ecad.prompts.formats`);
     `start_from` names schedules for the first generation: files, bundled names, run folders, with commas;
-    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like. With `summed_runs` schedules are applied
-    as by `ecad.apply(..., summed_runs=True)`: little memory, and no candidate shares steps with another.
+    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like. With `summed_runs` schedules are
+    followed as `ecad.apply(..., summed_runs=True)` does, each for itself: what only stretches of reused blocks read is
+    held as sums, and no first steps are shared.
     """
 
     model: str
@@ -41,10 +43,12 @@ class SearchSettings:
     calibration: str | None = None
     quality: str | None = None
     prompts: str | None = None
+    prompts_format: str | None = None
     prompts_limit: int | None = None
     selection_limit: int | None = None
     seeds_per_prompt: int = 1
     heldout_prompts: str | None = None
+    heldout_prompts_format: str | None = None
     heldout_limit: int | None = None
     heldout_seeds_per_prompt: int = 1
     steps: int | None = None
@@ -160,12 +164,15 @@ class ResolvedSearchSettings(SearchSettings):
         values = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         if values["true_cfg_scale"] == 1.0 == (1.0 if template is None else template.true_cfg_scale):
             del values["true_cfg_scale"]
-        if values["start_from"] is None:
-            del values["start_from"]
-        if values["num_frames"] is None:
-            del values["num_frames"]
-        if values["guidance_scale_2"] is None:
-            del values["guidance_scale_2"]
+        for name in (
+            "start_from",
+            "num_frames",
+            "prompts_format",
+            "heldout_prompts_format",
+            "guidance_scale_2",
+        ):
+            if values[name] is None:
+                del values[name]
         if not values["summed_runs"]:
             del values["summed_runs"]
         return values
@@ -230,7 +237,9 @@ _TEXTS = (
     "model",
     "quality",
     "prompts",
+    "prompts_format",
     "heldout_prompts",
+    "heldout_prompts_format",
     "device",
     "latency_table",
     "calibration",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-from ecad.devices import use_threads
+from ecad.devices import free_memory_bytes, use_threads
 from ecad.errors import ConfigError
 from ecad.execution import ExecutionSettings
 from ecad.families import Family
@@ -15,7 +15,7 @@ from ecad.families.registry import adopt, is_shipped
 from ecad.families.spec_file import FAMILY_FILE, dump_family, parse_family
 from ecad.measuring.environment import environment
 from ecad.measuring.latency_table import TimeTable
-from ecad.measuring.stored_memory import Keeping, StoredLimit, gigabytes, stored_memory_note
+from ecad.measuring.stored_memory import stored_memory_note
 from ecad.prompts import PromptSet, check_disjoint, load_prompts
 from ecad.sampling.recording import CALIBRATION_PROMPTS
 from ecad.sampling.subject import Subject, prepare_subject
@@ -25,8 +25,7 @@ from ecad.scoring.videos import for_videos
 from ecad.searching.calibration import CALIBRATION_FILE, known_calibration, measured_calibration
 from ecad.searching.claim import check_folder
 from ecad.searching.evaluator import ModelEvaluator
-from ecad.searching.latency import latency_table, measures_latency
-from ecad.searching.memory import free_for_each_process
+from ecad.searching.latency import latency_table
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.searching.start import keep_start, start_schedules
 from ecad.storage import RunFolder
@@ -50,7 +49,7 @@ class PreparedRun:
     selection_prompts: PromptSet | None = None
     selection_evaluators: tuple[ModelEvaluator, ...] = ()  # one per round
     start: tuple[Schedule, ...] = ()  # schedules that the first generation is to have
-    limit_bytes: int | None = None  # what outputs that are kept may take
+    free_bytes: int | None = None  # for stored outputs, in each process; None where nobody says
 
     @property
     def shape(self) -> ScheduleShape:
@@ -86,9 +85,8 @@ def prepare(
             scorer.check(prompts.prompts, generation.height, generation.width)
     calibration = known_calibration(folder, settings, subject)
     start = start_schedules(folder, settings, subject.shape)
-    free_bytes = free_for_each_process(subject.model, execution)
+    free_bytes = free_memory_bytes(subject.model.device, execution.local_processes)
     announce(_stored_memory(settings, subject, free_bytes))
-    limit_bytes = free_bytes if settings.summed_runs else None
     folder.write_config(content)
     described = family_text(subject.model.family)
     if described is not None:
@@ -98,7 +96,7 @@ def prepare(
     table = latency_table(folder, settings, subject, search_prompts)
 
     def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
-        return make_evaluator(settings, subject, scorer, prompts, first_seed, table, limit_bytes)
+        return make_evaluator(settings, subject, scorer, prompts, first_seed, table, free_bytes)
 
     evaluator = evaluator_on(search_prompts, 0)
     # Seeds go on where those of the search end, as if all prompts had been searched on.
@@ -125,7 +123,7 @@ def prepare(
         selection_prompts,
         tuple(selection_evaluators),
         tuple(start),
-        limit_bytes,
+        free_bytes,
     )
 
 
@@ -136,10 +134,9 @@ def make_evaluator(
     prompts: PromptSet,
     first_seed: int,
     table: TimeTable | None = None,
-    limit_bytes: int | None = None,
+    free_bytes: int | None = None,
 ) -> ModelEvaluator:
     """An evaluator under the run's settings."""
-    limit = None if limit_bytes is None else StoredLimit(keeping_of(settings, subject), limit_bytes)
     return ModelEvaluator(
         subject.sampler,
         scorer,
@@ -151,7 +148,7 @@ def make_evaluator(
         latency_table=table,
         cost=settings.cost if table is not None else "macs",
         summed_runs=settings.summed_runs,
-        most_stored=limit,
+        free_bytes=free_bytes,
     )
 
 
@@ -170,12 +167,12 @@ class EvaluatorFactory:
     threads: int
     # The file of a family that did not ship with ecad: another process must be told.
     family: str | None = None
-    limit_bytes: int | None = None  # as in `PreparedRun`
+    free_bytes: int | None = None
 
     def __call__(self) -> ModelEvaluator:
         subject, scorer = subject_elsewhere(self.settings, self.device, self.threads, self.family)
         evaluator = make_evaluator(
-            self.settings, subject, scorer, self.prompts, self.first_seed, limit_bytes=self.limit_bytes
+            self.settings, subject, scorer, self.prompts, self.first_seed, free_bytes=self.free_bytes
         )
         subject.model.free_text_encoders()
         return evaluator
@@ -203,30 +200,22 @@ def environment_of(subject: Subject) -> dict[str, Any]:
     return environment(subject.model.device, subject.model.pipe.transformer.dtype)
 
 
-def keeping_of(settings: ResolvedSearchSettings, subject: Subject) -> Keeping:
-    """How the run's schedules are applied."""
-    return Keeping(subject.workload, subject.model.pipe.transformer.dtype.itemsize, settings.summed_runs)
-
-
 def _stored_memory(settings: ResolvedSearchSettings, subject: Subject, free_bytes: int | None) -> str:
-    """A line for the user. ConfigError if they cannot fit, or cannot be summed up."""
-    family = subject.model.family
-    if settings.summed_runs and not family.sums_up:
+    """ConfigError if they cannot fit."""
+    if settings.summed_runs and not subject.model.family.sums_up:
         raise ConfigError(
-            f"--summed-runs: nothing can be summed up in the blocks of family {family.name!r}: leave it out "
-            "(--together 1 already keeps no more than a schedule reads)"
+            f"the blocks of family {subject.model.family.name!r} cannot be summed up (ecad families says whose can): "
+            "leave out --summed-runs"
         )
-    keeping, batch_size = keeping_of(settings, subject), settings.batch_size
-    note = stored_memory_note(
-        keeping, batch_size, subject.settings.steps, free_bytes, settings.granularity == "steps"
+    return stored_memory_note(
+        subject.workload,
+        subject.model.pipe.transformer.dtype.itemsize,
+        settings.batch_size,
+        subject.settings.steps,
+        free_bytes,
+        settings.summed_runs,
+        only_whole_steps=settings.granularity == "steps",
     )
-    most = keeping.most_bytes * batch_size
-    if free_bytes is not None and most > free_bytes and measures_latency(settings):
-        raise ConfigError(
-            f"--cost latency measures schedules that keep up to {gigabytes(most)}, and {gigabytes(free_bytes)} are "
-            "free: give --cost macs or --cost paper:DEVICE, or an earlier run's --latency-table"
-        )
-    return note
 
 
 def _rounds(selection_prompts: PromptSet | None) -> list[PromptSet]:
@@ -243,8 +232,12 @@ def _load_prompt_sets(
 ) -> tuple[PromptSet, PromptSet | None, PromptSet]:
     """For the search, for the selection of its front (None: no selection), and for the report."""
     searched = settings.prompts_limit
-    prompts = load_prompts(settings.prompts, searched + settings.selection_limit)
-    heldout_prompts = load_prompts(settings.heldout_prompts, settings.heldout_limit)
+    prompts = load_prompts(
+        settings.prompts, searched + settings.selection_limit, format_name=settings.prompts_format
+    )
+    heldout_prompts = load_prompts(
+        settings.heldout_prompts, settings.heldout_limit, format_name=settings.heldout_prompts_format
+    )
     check_disjoint(prompts, heldout_prompts)
     selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
     return prompts.part(0, searched), selection_prompts, heldout_prompts

@@ -38,7 +38,7 @@ WAN = import_module("tiny_pipelines.wan")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny-wan-2.2"
-    WAN.build(two_transformers=True, layers=4).save_pretrained(path)
+    WAN.build(two_transformers=True, num_layers=4).save_pretrained(path)
     return path
 
 

@@ -8,7 +8,7 @@ import pytest
 from ecad.families import find_model
 from ecad.families.workload import workload_for
 from ecad.measuring.macs import stored_bytes
-from ecad.schedule import Schedule, ScheduleShape, heuristic, plan_execution
+from ecad.schedule import ScheduleShape, heuristic, plan_execution
 from ecad.schedule.liveness import feeds_of, stretches_after_step
 from ecad.schedule.summed import Stretch, stretches
 
@@ -89,27 +89,3 @@ def test_stored_bytes_of_full_size_models() -> None:
     assert stored_bytes(schedule, workload, 2).max() == 84 * output * 2
     assert stored_bytes(schedule, workload, 2, summed_runs=True).max() == 3 * output * 4
     assert stored_bytes(heuristic("fora:2", SHAPE), workload, 2, summed_runs=True).max() == 84 * output * 2
-
-
-def test_for_memory_what_is_read_once_is_summed_up_too() -> None:
-    """fora:2: the 84 outputs of a computed step are read in the next one only."""
-    schedule = heuristic("fora:2", SHAPE)
-    plan = plan_execution(schedule, summed_runs="memory")
-    assert len(plan.stretches) == 10
-    assert {len(stretch.blocks) for stretch in plan.stretches} == {28}
-    assert stretches_after_step(schedule, summed_runs="memory").tolist() == [1, 0] * 10
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.4])
-def test_for_memory_no_other_way_keeps_less(seed: int, share: float) -> None:
-    arrays = SHAPE.filled(False)
-    rng = np.random.default_rng(seed)
-    array = arrays["transformer_blocks"]
-    array[1:] = rng.random(array[1:].shape) < share
-    schedule = Schedule("pixart", arrays)
-    workload = workload_for(find_model("pixart-alpha"))
-    kept = {
-        how: stored_bytes(schedule, workload, 2, summed_runs=how).max() for how in (False, True, "memory")
-    }
-    assert kept["memory"] == min(kept.values())

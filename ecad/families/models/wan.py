@@ -148,6 +148,7 @@ WAN = Family(
             _LARGE,
             (720, 1280),
             steps=40,
+            # The model card's call, as it is repeated in many repositories: 4.0 and 3.0, 40 steps.
             guidance_scale=4.0,
             guidance_scale_2=3.0,
             boundary_ratio=0.875,  # in its model_index.json

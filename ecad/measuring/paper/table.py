@@ -19,7 +19,6 @@ from ecad.measuring.paper.kernels import Kernels, recorded
 from ecad.sampling.without_weights import build
 from ecad.schedule import Schedule
 from ecad.schedule.liveness import ExecutionPlan, feeds_of, plan_execution
-from ecad.schedule.summed import SummedRuns
 
 
 class PaperTable:
@@ -37,12 +36,10 @@ class PaperTable:
         images: int,
         device: PaperDevice,
         is_compiled: bool = False,
-        summed_runs: SummedRuns = True,
     ) -> None:
         self.device = device
         self.images = images
         self.is_compiled = is_compiled
-        self._summed_runs = summed_runs
         self._family = family
         spec = get_family(family)
         lists = {each: blocks_of(transformer, each) for each in spec.block_lists}
@@ -66,7 +63,7 @@ class PaperTable:
             raise ScheduleError(
                 f"the time on paper is of {self._counts} blocks, the schedule is for {dict(schedule.shape.blocks)}"
             )
-        plan = plan_execution(schedule, summed_runs=self._summed_runs)
+        plan = plan_execution(schedule, summed_runs=True)
         total = 0.0
         for step in range(schedule.steps):
             if plan.runs_output[step]:
@@ -180,8 +177,7 @@ def paper_table(
     images: int = 1,
     is_compiled: bool = False,
     dtype: torch.dtype = torch.bfloat16,
-    summed_runs: SummedRuns = True,
 ) -> PaperTable:
     """The table of a model at full size; ModelError for families that cannot be built without weights."""
     transformer, inputs = build(workload, images, dtype)
-    return PaperTable(workload.family, transformer, inputs, images, device, is_compiled, summed_runs)
+    return PaperTable(workload.family, transformer, inputs, images, device, is_compiled)
