@@ -46,6 +46,8 @@ def results_of(
 def _about(prepared: PreparedEvaluation, uncached: Outcome) -> dict[str, Any]:
     settings, generation = prepared.settings, prepared.subject.settings
     true_cfg = {} if generation.true_cfg_scale == 1.0 else {"true_cfg_scale": generation.true_cfg_scale}
+    if generation.guidance_scale_2 is not None:
+        true_cfg["guidance_scale_2"] = generation.guidance_scale_2
     frames = {"frames": frames_note(generation.num_frames)} if prepared.subject.makes_videos else {}
     return {
         "model": prepared.subject.source.name,

@@ -13,6 +13,7 @@ from ecad.genetic import nondominated
 from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.environment import versions
 from ecad.measuring.latency_table import LatencyTable
+from ecad.measuring.macs import executed
 from ecad.measuring.measurements import Outcome
 from ecad.measuring.paper.devices import is_paper, paper_cost
 from ecad.measuring.paper.rows import seconds_on_paper
@@ -152,7 +153,8 @@ def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> Row:
     table, schedule = run.latency_table, outcome.contender.schedule
     if table is None or schedule is None:
         return row
-    return replace(row, latency_s_predicted=table.predict(schedule))
+    predicted = table.predict(executed(schedule, run.subject.workload))
+    return replace(row, latency_s_predicted=predicted)
 
 
 def _model_signature(run: PreparedRun) -> dict[str, Any]:
@@ -163,7 +165,8 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
         "width": settings.width,
         **({"num_frames": settings.num_frames} if settings.num_frames > 1 else {}),
         "guidance_scale": settings.guidance_scale,
-        **({"true_cfg_scale": settings.true_cfg_scale} if settings.true_cfg_scale != 1.0 else {}),
+        **({} if settings.guidance_scale_2 is None else {"guidance_scale_2": settings.guidance_scale_2}),
+        **({} if settings.true_cfg_scale == 1.0 else {"true_cfg_scale": settings.true_cfg_scale}),
         "scheduler": type(run.subject.model.pipe.scheduler).__name__,
     }
 
