@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -106,16 +107,23 @@ def read_evaluations(path: Path) -> Iterator[Evaluation]:
 
 
 class LogEntry(NamedTuple):
-    """One evaluation with the candidate's generation and genome, in hex."""
+    """One evaluation, without its scores but with their number, and the candidate's generation and genome, in hex."""
 
     generation: int
     evaluation: Evaluation
+    images: int
     genome: str
 
 
 def read_log(path: Path) -> Iterator[LogEntry]:
-    """The same with what else is in the log."""
-    return read_json_lines(path, lambda record: LogEntry(int(record["generation"]), *_from_record(record)))
+    """The same with what else is in the log, and without the scores: those of a long search fill the memory."""
+
+    def entry(record: Record) -> LogEntry:
+        evaluation, genome = _from_record(record)
+        images = len(evaluation.scores)
+        return LogEntry(int(record["generation"]), replace(evaluation, scores=()), images, genome)
+
+    return read_json_lines(path, entry)
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
