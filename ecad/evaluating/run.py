@@ -18,6 +18,8 @@ from ecad.errors import RunError, ScoreError
 from ecad.evaluating.results import results_of
 from ecad.evaluating.settings import EvaluateSettings, ResolvedEvaluateSettings
 from ecad.evaluating.setup import PreparedEvaluation, prepare_evaluation
+from ecad.families.registry import is_shipped
+from ecad.families.spec_file import FAMILY_FILE, dump_family
 from ecad.measuring.comparison import Comparison
 from ecad.measuring.measurements import Key, Measurement
 from ecad.report.evaluate_tables import results_csv, results_markdown
@@ -67,6 +69,9 @@ def evaluate(
                 row = _row_folder(comparison, contender.name)
                 folder.write_bytes(f"{SCHEDULES}/{row}.yaml", dump_schedule(contender.schedule).encode())
         folder.write_json("results.json", results.to_json())
+        family = prepared.subject.model.family
+        if not is_shipped(family):  # what its rows' schedules cannot be read without
+            folder.write_text(FAMILY_FILE, dump_family(family))
         folder.write_text("results.csv", results_csv(results))
         folder.write_text("results.md", results_markdown(results))
         if samples:

@@ -20,7 +20,7 @@ from ecad.report.search_report import SearchReport
 from ecad.report.search_tables import comparison_cells, summary_text, volumes_text
 from ecad.schedule import Calibration, Schedule, heuristic, load_calibration, load_schedule
 from ecad.storage import RunFolder
-from ecad.storage.log import LogEntry, read_log
+from ecad.storage.log import LogEntry, read_entries
 from ecad.storage.status import STATUS_NAME
 
 _MOST_POINTS = 1500  # of those that the search evaluated
@@ -34,7 +34,7 @@ def run_content(path: Path) -> Content:
         folder=folder,
         config=config,
         status=folder.read_json(STATUS_NAME) or {},
-        entries=list(read_log(path / "evaluations.jsonl")),
+        entries=list(read_entries(path / "evaluations.jsonl")),
         calibration=_calibration(path / "calibration.json"),
     )
     if (path / "report.json").is_file():
@@ -67,7 +67,7 @@ class _Found:
     def selected(self) -> list[LogEntry]:
         """Of the selection's rounds; what waits for its turn is not counted yet."""
         files = sorted(self.folder.path.glob("selection-?.jsonl"))
-        return [entry for file in files for entry in read_log(file)]
+        return [entry for file in files for entry in read_entries(file)]
 
     def facts(self, cost: Mapping[str, str], environment: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
         versions, machine = environment_facts(environment)
