@@ -42,7 +42,16 @@ SEARCH: Mapping[str, str] = {
     ),
     **_LOADING,
     **dict.fromkeys(
-        ("ray_address", "gpus_per_worker", "threads", "unit_timeout", "together", "asynchronous"), _WHERE
+        (
+            "ray_address",
+            "gpus_per_worker",
+            "threads",
+            "unit_timeout",
+            "together",
+            "asynchronous",
+            "summed_runs",
+        ),
+        _WHERE,
     ),
     **dict.fromkeys(("family", "config", "page"), _OTHERS),
 }
