@@ -37,7 +37,9 @@ LAYERS: dict[str, Layer] = {
     "foreign_files": Layer("what people hand over by mistake instead of a file"),
     "progress": Layer("how far a search is, and how fast"),
     "yaml_nodes": Layer("YAML files of plain data, read strictly and with line numbers", "", "yaml"),
-    "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
+    "devices": Layer(
+        "torch devices, dtypes and threads; memory that is free", "", "torch diffusers threadpoolctl psutil"
+    ),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
     # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
     "families.inspected": Layer("", "families inspection"),

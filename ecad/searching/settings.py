@@ -29,7 +29,9 @@ class SearchSettings:
     finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
     `prompts_format` and `heldout_prompts_format` say what a file's name does not (`ecad.prompts.formats`);
     `start_from` names schedules for the first generation: files, bundled names, run folders, with commas;
-    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like.
+    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like. With `summed_runs` schedules are
+    followed as `ecad.apply(..., summed_runs=True)` does, each for itself: what only stretches of reused blocks read is
+    held as sums, and no first steps are shared.
     """
 
     model: str
@@ -66,6 +68,7 @@ class SearchSettings:
     mutation_rate: float = 0.02
     granularity: Granularity = "blocks"
     start_from: str | None = None
+    summed_runs: bool = False
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -157,6 +160,8 @@ class ResolvedSearchSettings(SearchSettings):
         for name in ("start_from", "num_frames", "prompts_format", "heldout_prompts_format"):
             if values[name] is None:
                 del values[name]
+        if not values["summed_runs"]:
+            del values["summed_runs"]
         return values
 
 
@@ -213,7 +218,7 @@ _CHOICES = {
     "device_map": ("balanced",),
 }
 _COSTS = ("macs", "latency")
-_SWITCHES = ("embedding_cache",)
+_SWITCHES = ("embedding_cache", "summed_runs")
 _TEXTS = (
     "model",
     "quality",
