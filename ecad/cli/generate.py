@@ -45,7 +45,7 @@ def generate(
     family_file.use_family(family)
     from ecad.families import find_model
     from ecad.prompts import prompt_set
-    from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
+    from ecad.schedule import heuristic, is_heuristic, load_schedule
 
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
