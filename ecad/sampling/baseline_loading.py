@@ -21,7 +21,7 @@ from ecad.families.registry import find_preset
 from ecad.sampling.any_pipeline import call_parameters
 from ecad.sampling.baseline_spec import BaselineSpec
 from ecad.sampling.loading import dtype_of
-from ecad.sampling.pipeline_files import find_files
+from ecad.sampling.pipeline_files import find_files, from_hub
 
 _WEIGHTS = ".safetensors"
 
@@ -64,15 +64,25 @@ def is_named(spec: BaselineSpec) -> bool:
 
 
 def _found(spec: BaselineSpec) -> tuple[str, Any, str | None]:
-    """(folder or hub id, pipeline class, the place of its transformer if it has one of its own)."""
+    """(folder, pipeline class, the place of its transformer if it has one of its own)."""
     import diffusers
 
-    if not is_named(spec):
+    if Path(spec.location).is_dir():
         return spec.location, diffusers.DiffusionPipeline, None
+    if not is_named(spec):
+        return _told(spec.location, lambda: _downloaded(spec.location)), diffusers.DiffusionPipeline, None
     source = find_model(spec.location)
     files = find_files(source)
     own = None if source.preset is None else source.preset.transformer_source
     return str(files.folder), getattr(diffusers, files.pipeline_class), own
+
+
+def _downloaded(hub_id: str) -> str:
+    """The folder of its files in the hub's cache, with what belongs to it (a decoder's prior)."""
+    import diffusers
+
+    with from_hub() as passed:
+        return str(diffusers.DiffusionPipeline.download(hub_id, load_connected_pipeline=True, **passed))
 
 
 def _network(place: str, name: str, dtype: torch.dtype) -> Any:
