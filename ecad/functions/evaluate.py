@@ -60,6 +60,7 @@ def evaluate(
     *,
     baselines: Sequence[str] = (),
     prompts: Path | None = None,
+    prompts_format: str | None = None,
     prompts_limit: int | None = None,
     category: str | None = None,
     metrics: str | Sequence[str] | None = None,
