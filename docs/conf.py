@@ -39,6 +39,10 @@ nitpick_ignore_regex = [(r"py:.*", r".*")]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 
+# Options keep their two dashes; single backticks in docstrings are code.
+smartquotes = False
+default_role = "code"
+
 html_theme = "furo"
 html_title = f"ecad {release}"
 html_show_copyright = False
