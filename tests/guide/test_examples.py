@@ -1,4 +1,4 @@
-"""The examples of README and the guide, run: every block of Python, and every command line of ecad.
+"""The examples of README and the guide, run: every block of Python, every command line of ecad, every YAML file.
 
 Of a command line that takes long (a search, an evaluation) or needs what is not here, the options are parsed, as they
 are where they are typed; the others are run. A page's examples are run in their order, in one folder that has what the
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 from tiny_models import tiny_sd3
@@ -70,6 +71,18 @@ class Commands:
         assert ended.value.code in (0, None), shlex.join(words)
         if words[0] == "export":  # its model is a smaller one than the pages'
             use_bundled_schedule(self._folder / words[words.index("-o") + 1])
+
+
+def load_yaml(example: Example) -> None:
+    """A schedule, or the settings of a search; nothing else stands in blocks of YAML."""
+    from ecad.schedule.files.ecad_yaml import parse_schedule
+    from ecad.searching.settings import SearchSettings
+
+    text = str(example.parsed)
+    if text.startswith("ecad_schedule:"):
+        parse_schedule(text, str(example.path))
+    else:
+        SearchSettings.from_mapping(yaml.safe_load(text), str(example.path))
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
@@ -211,7 +224,11 @@ SURROUNDINGS = {"docs/unknown-models.md": unknown_model, "docs/schedules-elsewhe
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_examples(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = Commands(folder, monkeypatch)
-    parsers: list[Any] = [CodeBlockParser(language="sh", evaluator=commands), SkipParser()]
+    parsers: list[Any] = [
+        CodeBlockParser(language="sh", evaluator=commands),
+        CodeBlockParser(language="yaml", evaluator=load_yaml),
+        SkipParser(),
+    ]
     name = str(page.relative_to(ROOT))
     if name not in FOLLOWED_ELSEWHERE:
         parsers.append(PythonCodeBlockParser())
@@ -223,6 +240,23 @@ def test_examples(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with SURROUNDINGS.get(name, lambda *_: nullcontext())(folder, document.namespace):
         for example in document.examples():
             example.evaluate()
+    if "torch" in sys.modules:
+        sys.modules["torch"].compiler.reset()  # what a page has compiled
     # Every command line is in a block that is looked at.
     outside = re.sub(r"^```sh\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     assert not re.findall(rf"^(?: {{4}}|\$ )?ecad (?:{'|'.join(NAMES)}) .*", outside, flags=re.MULTILINE)
+
+
+def test_wrong_command_lines_are_found() -> None:
+    [search, show] = command_lines(
+        'X=1 ecad search \\\n  --out "a b"  # not this\npip install . && ecad show a\n'
+    )
+    assert (search, show) == (["search", "--out", "a b"], ["show", "a"])
+    parse(search)
+    for wrong, said in {
+        "search --otu x": "No such option",
+        "serach": "No such command",
+        "show": "Missing",
+    }.items():
+        with pytest.raises(Exception, match=said):
+            parse(wrong.split())
