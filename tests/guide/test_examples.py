@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
-from sybil import Document, Example
+from sybil import Document, Example, Region
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 from tiny_models import tiny_sd3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -58,6 +59,11 @@ class Commands:
             parse(words)
             if words[0] in CHEAP and not NOT_HERE & set(words):
                 self._run(words)
+
+    def without_language(self, document: Document) -> Iterator[Region]:
+        """Blocks that do not say what they are may be command lines, too."""
+        for region in RawFencedCodeBlockLexer()(document):
+            yield Region(region.start, region.end, region.lexemes["source"], self)
 
     def _run(self, words: list[str]) -> None:
         from ecad.cli.main import main
@@ -226,6 +232,7 @@ def test_examples(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     commands = Commands(folder, monkeypatch)
     parsers: list[Any] = [
         CodeBlockParser(language="sh", evaluator=commands),
+        commands.without_language,
         CodeBlockParser(language="yaml", evaluator=load_yaml),
         SkipParser(),
     ]
@@ -243,7 +250,7 @@ def test_examples(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     if "torch" in sys.modules:
         sys.modules["torch"].compiler.reset()  # what a page has compiled
     # Every command line is in a block that is looked at.
-    outside = re.sub(r"^```sh\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    outside = re.sub(r"^```(?:sh)?\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     assert not re.findall(rf"^(?: {{4}}|\$ )?ecad (?:{'|'.join(NAMES)}) .*", outside, flags=re.MULTILINE)
 
 
