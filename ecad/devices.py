@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 
 from ecad.errors import ConfigError
@@ -40,14 +40,14 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def free_memory_bytes(device: torch.device) -> int | None:
-    """Bytes that this process can still use: on a CUDA GPU what is free, on a CPU all memory of the machine; None where
-    torch does not say."""
+def free_memory_bytes(device: torch.device, processes: int = 1) -> int | None:
+    """Bytes that each of so many processes can still use: on a CUDA GPU what is free (each has its own), on a CPU its
+    share of what the machine has available; None where nobody says."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    if device.type == "cpu" and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", {})):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available) // max(1, processes)
     return None
 
 

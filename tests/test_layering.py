@@ -28,15 +28,18 @@ class Layer(NamedTuple):
 # A room is a folder or a module at the top of ecad/. It may also import the standard library, itself and GROUND. A part
 # of a room may have a row of its own, which is strict: beside the standard library and itself it may import only what
 # the row lists. From the ground floor up.
-GROUND = "__version__ arrays atomic errors progress resources yaml_nodes"
+GROUND = "__version__ arrays atomic errors foreign_files progress resources yaml_nodes"
 LAYERS: dict[str, Layer] = {
     "errors": Layer("errors, and how they are told in one line"),
     "resources": Layer("where the files that ship with ecad are"),
     "arrays": Layer("the arrays that rooms hand to each other, by name", "", "numpy"),
     "atomic": Layer("files that are the old or the new version, never half of one"),
+    "foreign_files": Layer("what people hand over by mistake instead of a file"),
     "progress": Layer("how far a search is, and how fast"),
     "yaml_nodes": Layer("YAML files of plain data, read strictly and with line numbers", "", "yaml"),
-    "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
+    "devices": Layer(
+        "torch devices, dtypes and threads; memory that is free", "", "torch diffusers threadpoolctl psutil"
+    ),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
     # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
     "families.inspected": Layer("", "families inspection"),
@@ -59,7 +62,7 @@ LAYERS: dict[str, Layer] = {
     "sampling": Layer(
         "loading a model, preparing it once (`subject`), samplers, sharing of steps",
         "devices families schedule caching",
-        "numpy torch diffusers transformers safetensors",
+        "numpy torch diffusers transformers safetensors peft",
     ),
     "inspection": Layer(
         "what a transformer that ecad does not know is made of: its module tree, one forward watched",

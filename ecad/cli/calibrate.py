@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from ecad.cli import family_file
+from ecad.cli import prompts_format as format_option
 from ecad.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ def calibrate(
     prompts: str | None = typer.Option(
         None, help="Prompts: a text file or a bundled set. [default: the model's]"
     ),
+    prompts_format: str | None = typer.Option(None, help=format_option.HELP),
     prompts_limit: int = typer.Option(8, min=1, help="Use only the first so many prompts."),
     batch_size: int = typer.Option(8, min=1, help="Images per batch."),
     steps: int | None = typer.Option(None, min=1, help="Denoising steps. [default: the model's]"),
@@ -51,7 +53,7 @@ def calibrate(
     chosen = prompts or recommended
     if chosen is None:
         raise ConfigError(f"model {model!r} has no default for prompts: give --prompts")
-    texts = load_prompts(chosen, prompts_limit)
+    texts = load_prompts(chosen, prompts_limit, format_name=prompts_format)
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map),
         Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),

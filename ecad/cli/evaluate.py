@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ecad.cli import family_file
+from ecad.cli import prompts_format as format_option
 from ecad.errors import ConfigError
 
 
@@ -27,8 +28,10 @@ def evaluate(
     ),
     prompts: str | None = typer.Option(
         None,
-        help="Prompt file (text, PartiPrompts, ImageReward, MJHQ-30K, COCO) or a bundled set. [default: the model's]",
+        help="Prompt file (text, PartiPrompts, ImageReward, MJHQ-30K, COCO, JSON Lines) or a bundled set. "
+        "[default: the model's]",
     ),
+    prompts_format: str | None = typer.Option(None, help=format_option.HELP),
     prompts_limit: int | None = typer.Option(None, min=1, help="Use only the first so many prompts."),
     category: str | None = typer.Option(
         None, help="Only prompts of this category, if the file has categories."
@@ -45,8 +48,9 @@ def evaluate(
     ),
     baseline: list[str] | None = typer.Option(
         None,
-        help="Another text-to-image pipeline, folder or hub id, its settings behind a colon: PATH:steps=1 "
-        "(also timesteps=999/499, guidance_scale, height, width, dtype, name, separated by commas). Can be repeated.",
+        help="Another text-to-image pipeline, folder, hub id or model name, its settings behind a colon: PATH:steps=1 "
+        "(also timesteps=999/499, guidance_scale, scheduler, unet, lora, prior, ..., separated by commas: "
+        "docs/published-numbers.md). Can be repeated.",
         show_default=False,
     ),
     calibration: str | None = typer.Option(

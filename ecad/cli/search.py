@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ecad.cli import family_file
+from ecad.cli import prompts_format as format_option
 from ecad.cli.extras import need
 from ecad.errors import ConfigError
 
@@ -35,12 +36,14 @@ def search(
     calibration: str | None = typer.Option(None, help="File of ecad calibrate. [default: one is made]"),
     quality: str | None = typer.Option(None, help="What to maximise, e.g. alignment."),
     prompts: str | None = typer.Option(None, help="Prompts to search on: a text file or a bundled set."),
+    prompts_format: str | None = typer.Option(None, help=format_option.HELP),
     prompts_limit: int | None = typer.Option(None, help="Use only the first so many prompts."),
     selection_limit: int | None = typer.Option(
         None, help="So many more prompts of the same set decide among the best schedules of the search."
     ),
     seeds_per_prompt: int | None = typer.Option(None, help="Images per prompt. [default: 1]"),
     heldout_prompts: str | None = typer.Option(None, help="Prompts to report on; disjoint from --prompts."),
+    heldout_prompts_format: str | None = typer.Option(None, help="The same of --heldout-prompts."),
     heldout_limit: int | None = typer.Option(None, help="Use only the first so many held-out prompts."),
     heldout_seeds_per_prompt: int | None = typer.Option(None, help="Images per held-out prompt."),
     steps: int | None = typer.Option(None, help="Denoising steps."),
@@ -66,6 +69,12 @@ def search(
         None,
         help="Schedules for the first generation, beside its own: files, bundled names, folders or run folders (their "
         "fronts), with commas between them.",
+    ),
+    summed_runs: bool | None = typer.Option(
+        None,
+        "--summed-runs/--no-summed-runs",
+        help="Hold what stretches of reused blocks read as three sums: less memory (Wan: a tenth and less). Candidates "
+        "then share no first steps, and the last bits differ. [default: no]",
     ),
     workers: str | None = typer.Option(
         None,

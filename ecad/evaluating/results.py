@@ -126,7 +126,7 @@ def _notes(prepared: PreparedEvaluation) -> list[str]:
     if any(contender.pipeline is not None for contender in prepared.contenders):
         notes.append(
             "baselines are other models, run through their own pipeline with its defaults: no fidelity to uncached; "
-            "their MACs are counted by torch in the denoising network"
+            "their MACs are counted by torch in all their denoising networks"
         )
     return notes
 

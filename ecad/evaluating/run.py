@@ -18,6 +18,8 @@ from ecad.errors import RunError, ScoreError
 from ecad.evaluating.results import results_of
 from ecad.evaluating.settings import EvaluateSettings, ResolvedEvaluateSettings
 from ecad.evaluating.setup import PreparedEvaluation, prepare_evaluation
+from ecad.families.registry import is_shipped
+from ecad.families.spec_file import FAMILY_FILE, dump_family
 from ecad.measuring.comparison import Comparison
 from ecad.measuring.measurements import Key, Measurement
 from ecad.report.evaluate_tables import results_csv, results_markdown
@@ -60,6 +62,9 @@ def evaluate(
         distances = _distances(prepared, comparison, folder, references)
         results = results_of(prepared, comparison.outcomes(measurements.values()), distances)
         folder.write_json("results.json", results.to_json())
+        family = prepared.subject.model.family
+        if not is_shipped(family):  # what its rows' schedules cannot be read without
+            folder.write_text(FAMILY_FILE, dump_family(family))
         folder.write_text("results.csv", results_csv(results))
         folder.write_text("results.md", results_markdown(results))
         if _sample_jobs(resolved, comparison.jobs):

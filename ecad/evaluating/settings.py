@@ -25,6 +25,7 @@ class EvaluateSettings:
     schedules: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
     prompts: str | None = None
+    prompts_format: str | None = None
     prompts_limit: int | None = None
     category: str | None = None
     metrics: tuple[str, ...] | None = None

@@ -56,7 +56,9 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
 
     Everything that can be wrong is found before the folder is changed, and what is quick to find first.
     """
-    prompts = load_prompts(settings.prompts, settings.prompts_limit, settings.category)
+    prompts = load_prompts(
+        settings.prompts, settings.prompts_limit, settings.category, settings.prompts_format
+    )
     wishes = read_wishes(settings.schedules)
     specs = [parse_baseline(text) for text in settings.baselines]
     scorers, set_scorers = make_metrics(settings.metrics, settings.device)
@@ -230,6 +232,7 @@ def _identity(
                 "height": spec.height,
                 "width": spec.width,
                 "dtype": spec.dtype,
+                **spec.made_of(),
             }
             for spec in specs
         ],

@@ -169,6 +169,7 @@ class Preset:
     aliases: tuple[str, ...] = ()
     note: str = ""
     true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
+    guidance_scale_2: float | None = None  # of the second transformer, where there are two; None: the same
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,8 @@ class Workload:
     `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
     forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row, those of a video are
     all frames'. `transformer` holds the numbers of its config. The steps are the schedule's.
+    Of a pipeline with two transformers `takes_over` holds the steps of a call, and the step from which on the second
+    one runs: it has nothing stored yet.
     """
 
     family: str
@@ -191,6 +194,7 @@ class Workload:
     rows: int
     num_frames: int = 1
     latent_frames: int = 1
+    takes_over: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,7 @@ class CountedWorkload:
     constant_macs: int
     output_values: ComponentNumbers
     whole_output_values: int = 0
+    takes_over: tuple[int, int] | None = None
 
 
 class StepMacs(NamedTuple):

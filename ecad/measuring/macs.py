@@ -17,6 +17,7 @@ MACs only, as torch counted them in one step (`CountedWorkload`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +48,8 @@ def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") 
     """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
-    counted = effective(schedule) if convention == "true" else schedule
-    return schedule.transformer_runs * constant + _of_executions(counted, components)
+    counted = effective(schedule, _taken_over_at(schedule, workload)) if convention == "true" else schedule
+    return counted.transformer_runs * constant + _of_executions(counted, components)
 
 
 def dead_macs(schedule: Schedule, workload: Work) -> int:
@@ -93,16 +94,29 @@ def stored_bytes(
     bytes_per_value: int,
     first_step: int = 0,
     summed_runs: bool = False,
+    everywhere: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
 
     `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
     enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image. With
-    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays.
+    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays
+    in time, or with `everywhere` in memory (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
+    step = _taken_over_at(schedule, workload)
+    if (
+        step is not None and first_step < step
+    ):  # the second transformer stores what it reads, the first's is dropped
+        before, after = (
+            stored_bytes(
+                schedule, replace(workload, takes_over=None), bytes_per_value, start, summed_runs, everywhere
+            )
+            for start in (first_step, step)
+        )
+        return np.where(np.arange(schedule.steps) < step, before, after)
     values = component_output_values(workload)
-    plan = plan_execution(schedule, first_step, summed_runs)
+    plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
     largest = 0
     for block_list, index, numbers in _by_block(schedule, values):
@@ -111,7 +125,13 @@ def stored_bytes(
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
-    return total * bytes_per_value + stretches_after_step(schedule, first_step) * 3 * 4 * largest
+    return total * bytes_per_value + stretches_after_step(schedule, first_step, everywhere) * 3 * 4 * largest
+
+
+def _taken_over_at(schedule: Schedule, workload: Work) -> int | None:
+    """Known for calls of the workload's number of steps alone."""
+    steps, step = workload.takes_over or (0, 0)
+    return step if steps == schedule.steps else None
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:

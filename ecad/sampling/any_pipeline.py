@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from ecad.sampling.pipeline_sampler import generators_of
 
 _PROMPT, _CLASSES = "prompt", "class_labels"  # what a call is told: a text, or a class (DiT)
 _NEEDED = ("generator", "output_type")
+_TEXT_ENCODING = ("encode_prompt", "_encode_prompt")
 _FRAMES = ("num_frames", "video_length")  # how pipelines call the number of a video's frames
 
 
@@ -141,6 +142,8 @@ class AnyPipelineSampler:
             if settings.true_cfg_scale > 1.0:
                 wanted["true_cfg_scale"] = settings.true_cfg_scale
                 empty_texts = ("negative_prompt",)
+        if settings.guidance_scale_2 is not None and has_two_transformers(model.pipe):
+            optional["guidance_scale_2"] = settings.guidance_scale_2
         arguments = {**wanted, **{name: optional[name] for name in optional if name in parameters}}
         self._call = PipelineCall(model.source.name, model.pipe, arguments, empty_texts)
         if not takes_size:
@@ -199,26 +202,68 @@ def default_frames(pipe: Any) -> int:
     return default if isinstance(default, int) else 1
 
 
+def has_two_transformers(pipe: Any) -> bool:
+    """Whether a second one takes over in the middle of a call (Wan 2.2)."""
+    config = getattr(pipe, "config", {})
+    return getattr(pipe, "transformer_2", None) is not None and config.get("boundary_ratio") is not None
+
+
+def taken_over_at(pipe: Any, steps: int) -> int | None:
+    """The step of a call of so many at which a second transformer takes over; None where none does.
+
+    As pipelines with a `boundary_ratio` decide it: by the timesteps that the scheduler sets.
+    """
+    if not has_two_transformers(pipe):
+        return None
+    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(steps)
+    boundary = pipe.config["boundary_ratio"] * scheduler.config.num_train_timesteps
+    later = [step for step, timestep in enumerate(scheduler.timesteps.tolist()) if timestep < boundary]
+    return later[0] if later and later[0] > 0 else None
+
+
 @contextmanager
 def _timed_text(pipe: Any) -> Iterator[list[float]]:
-    """Collects the seconds of the pipeline's text encoding, which no row's latency counts."""
+    """Collects the seconds of the pipeline's text encoding, which no row's latency counts.
+
+    A pipeline that is made of others (a prior's and a decoder's) encodes in one of them.
+    """
     seconds: list[float] = []
-    encode: Callable[..., Any] | None = getattr(pipe, "encode_prompt", None)
-    if encode is None:
-        yield seconds
-        return
-    original = encode
+    depth = 0
 
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        start = time.perf_counter()
-        result = original(*args, **kwargs)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-        return result
+    def timed(encode: Callable[..., Any]) -> Callable[..., Any]:
+        def encoded(*args: Any, **kwargs: Any) -> Any:
+            nonlocal depth
+            if depth:  # an encoder that calls another one: its time is in the outer one's
+                return encode(*args, **kwargs)
+            depth += 1
+            start = time.perf_counter()
+            try:
+                result = encode(*args, **kwargs)
+            finally:
+                depth -= 1
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+            return result
 
-    pipe.encode_prompt = timed  # on the object, where it hides the class's
-    try:
+        return encoded
+
+    with ExitStack() as stack:
+        for each in (pipe, *_pipelines_inside(pipe)):
+            for name in _TEXT_ENCODING:
+                encode = getattr(each, name, None)
+                if encode is None:
+                    continue
+                if name in vars(each):  # somebody else's
+                    stack.callback(setattr, each, name, encode)
+                else:
+                    stack.callback(delattr, each, name)
+                setattr(each, name, timed(encode))  # on the object, where it hides the class's
         yield seconds
-    finally:
-        del pipe.encode_prompt
+
+
+def _pipelines_inside(pipe: Any) -> list[Any]:
+    from diffusers import DiffusionPipeline
+
+    return [part for part in getattr(pipe, "__dict__", {}).values() if isinstance(part, DiffusionPipeline)]

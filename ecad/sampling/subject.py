@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ecad.devices import choose_device
 from ecad.families import ModelSource, find_model
 from ecad.families.family import CountedWorkload, Workload
 from ecad.families.workload import workload_for
-from ecad.sampling.any_pipeline import frames_argument
+from ecad.sampling.any_pipeline import frames_argument, taken_over_at
 from ecad.sampling.base import Job, Sampler
 from ecad.sampling.counting import counted_workload
 from ecad.sampling.generation import GenerationSettings, ModelChoice, Overrides, settings_for
@@ -36,7 +36,9 @@ class Subject:
     @cached_property
     def workload(self) -> Workload | CountedWorkload:
         """What one step of an image costs. Where torch must count it, the first use makes a step."""
-        return _workload(self.model, self.sampler)
+        workload, steps = _workload(self.model, self.sampler), self.settings.steps
+        step = taken_over_at(self.model.pipe, steps)
+        return workload if step is None else replace(workload, takes_over=(steps, step))
 
     @property
     def makes_videos(self) -> bool:

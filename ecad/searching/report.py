@@ -72,6 +72,7 @@ def front_schedules(
                     run.scorer.name: evaluation.quality,
                     "prompts": run.search_prompts.name,
                     "images": len(evaluation.scores),
+                    **({"summed_runs": True} if run.settings.summed_runs else {}),
                 },
                 "versions": {"ecad": ecad.__version__, **versions("torch", "diffusers")},
             },
@@ -100,6 +101,7 @@ def heldout_report(
             "cost": settings.cost,
             "generations": len(history),
             "evaluations": len(log),
+            **({"summed_runs": True} if settings.summed_runs else {}),
             "images_per_evaluation": run.evaluator.images_per_evaluation,
             "prompts": run.search_prompts.name,
             "hypervolume": list(history),
@@ -146,6 +148,7 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
         "width": settings.width,
         **({"num_frames": settings.num_frames} if settings.num_frames > 1 else {}),
         "guidance_scale": settings.guidance_scale,
+        **({"true_cfg_scale": settings.true_cfg_scale} if settings.true_cfg_scale != 1.0 else {}),
         "scheduler": type(run.subject.model.pipe.scheduler).__name__,
     }
 

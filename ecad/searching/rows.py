@@ -117,6 +117,7 @@ def measured_rows(
         seeds_per_prompt=seeds,
         first_seed=HELDOUT_FIRST_SEED,
         batch_size=settings.batch_size,
+        summed_runs=_summed_runs(settings),
         on_images=lambda done, _: on_images(done, total, ()),
     )
     if timed == len(prompts) or executor_on is None:
@@ -181,4 +182,10 @@ def _comparison(
         seeds_per_prompt=settings.heldout_seeds_per_prompt,
         first_seed=first_seed,
         batch_size=settings.batch_size,
+        summed_runs=_summed_runs(settings),
     )
+
+
+def _summed_runs(settings: ResolvedSearchSettings) -> bool | None:
+    """As `ecad.apply` takes it: by default, or as the candidates were evaluated."""
+    return True if settings.summed_runs else None

@@ -59,9 +59,11 @@ def test_a_family_is_calibrated_searched_applied_and_generated(
         *("search", *common, *prompts, "--calibration", tmp_path / "c.json", "--workers", "none"),
         *("--generations", 2, "--population", 4, "--quality", "psnr", "--batch-size", 1),
         *("--heldout-prompts", tmp_path / "heldout.txt", "--out", tmp_path / "run"),
+        *(("--summed-runs",) if name == "wan-2.2" else ()),
     )
     assert "stored outputs of a batch of 1" in capsys.readouterr().err  # the memory that they take
     report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["search"].get("summed_runs", False) == (name == "wan-2.2")
     frames = tiny.SIZE["num_frames"]
     assert report["heldout"]["frames"] == {
         "count": frames,

@@ -329,6 +329,7 @@ def test_a_folder_in_use_and_foreign_folders_are_refused(
         ({"metrics": ("beauty",), "reference": None}, "unknown quality 'beauty'"),
         ({"metrics": ("contrast", "contrast"), "reference": None}, "'contrast' is given twice"),
         ({"metrics": None}, "no default for --metrics: give --metrics"),
+        ({"prompts_format": "jsonl"}, "line 1 is not valid JSON"),
         ({"prompts": "nowhere.txt"}, "no prompt file 'nowhere.txt'"),
         ({"schedules": ("fora:0",)}, "0 is outside 1 to 20"),
         ({"schedules": ("steps:none",)}, "whole number from 1 to 1000, for example steps:12"),

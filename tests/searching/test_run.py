@@ -248,6 +248,27 @@ def test_changed_prompts_in_the_same_file_are_refused(settings: dict[str, Any], 
         search(config, tmp_path / "run")
 
 
+def test_the_format_of_prompt_files_is_a_setting_of_the_run(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "search.data").write_text("id;text\n1;a large red circle, on a gray background\n")
+    (tmp_path / "heldout.data").write_text('{"prompt": "a small blue square on a white background"}\n')
+    formats = {"prompts_format": "csv-semicolon:text", "heldout_prompts_format": "jsonl"}
+    files = {"prompts": str(tmp_path / "search.data"), "heldout_prompts": str(tmp_path / "heldout.data")}
+    config = SearchSettings.from_mapping({**settings, **files, **formats, "generations": 1})
+    with pytest.raises(ConfigError, match="unknown prompt format 'semicolons'"):
+        search(replace(config, prompts_format="semicolons"), tmp_path / "run")
+    search(config, tmp_path / "run")
+    kept = RunFolder.existing(tmp_path / "run").read_config()
+    assert kept["settings"]["prompts_format"] == "csv-semicolon:text"
+    assert kept["settings"]["heldout_prompts_format"] == "jsonl"
+    assert kept["prompts"]["search"]["count"] == 1
+    # As --resume reads it: nothing is evaluated again.
+    before = reproducible_files(tmp_path / "run")
+    search(SearchSettings.from_mapping(kept["settings"]), tmp_path / "run")
+    assert reproducible_files(tmp_path / "run") == before
+    with pytest.raises(RunError, match="other settings"):
+        search(replace(config, prompts_format="csv-semicolon:id"), tmp_path / "run")
+
+
 def test_nothing_is_claimed_before_all_settings_are_known_to_work(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

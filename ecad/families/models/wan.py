@@ -97,6 +97,7 @@ def _preset(
     *,
     steps: int = 50,
     guidance_scale: float = 5.0,
+    guidance_scale_2: float | None = None,
     note: str = "",
 ) -> Preset:
     return Preset(
@@ -106,6 +107,7 @@ def _preset(
         pipeline_class="WanPipeline",
         steps=steps,
         guidance_scale=guidance_scale,
+        guidance_scale_2=guidance_scale_2,
         height=size[0],
         width=size[1],
         dtype="bfloat16",
@@ -132,7 +134,9 @@ WAN = Family(
             _LARGE,
             (720, 1280),
             steps=40,
+            # The model card's call, as it is repeated in many repositories: 4.0 and 3.0, 40 steps.
             guidance_scale=4.0,
+            guidance_scale_2=3.0,
             note="two transformers, one for the noisy steps and one for the others",
         ),
     ),
