@@ -11,7 +11,7 @@ import torch
 
 from ecad.errors import ConfigError
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -35,9 +35,9 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """A torch dtype by name; "auto" is float32 on a CPU, which has no fast half precision, else float16."""
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
-    if name not in _DTYPES:
-        raise ConfigError(f"unknown dtype {name!r}: use auto or one of {', '.join(_DTYPES)}")
-    return _DTYPES[name]
+    if name not in DTYPES:
+        raise ConfigError(f"unknown dtype {name!r}: use auto or one of {', '.join(DTYPES)}")
+    return DTYPES[name]
 
 
 def free_memory_bytes(device: torch.device, processes: int = 1) -> int | None:

@@ -40,13 +40,14 @@ LAYERS: dict[str, Layer] = {
     "devices": Layer(
         "torch devices, dtypes and threads; memory that is free", "", "torch diffusers threadpoolctl psutil"
     ),
+    "hub": Layer("whether the model hub can be asked", "", "huggingface_hub"),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
     # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
     "families.inspected": Layer("", "families inspection"),
     "schedule": Layer(
         "schedules, their shape, genomes, heuristics, liveness; `files/`", "families", "numpy yaml"
     ),
-    "schedule.files.from_hub": Layer("", "errors", "huggingface_hub"),  # no other part of the room does
+    "schedule.files.from_hub": Layer("", "errors hub", "huggingface_hub"),  # no other part of the room does
     "records": Layer("candidates, evaluations, the evaluator's protocol", "schedule"),
     "caching": Layer(
         "a schedule at work: known blocks as a whole, else hooks", "families schedule", "torch diffusers"
@@ -54,14 +55,14 @@ LAYERS: dict[str, Layer] = {
     "prompts": Layer("prompt sets and their file formats"),
     "scoring": Layer(
         "metrics, one record each; `image_reward/`, `scenes/`",
-        "devices",
+        "devices hub",
         "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
     ),
     # Runs in another environment, which has neither ecad nor its packages.
     "scoring.image_reward.package_worker": Layer("", "", "PIL ImageReward"),
     "sampling": Layer(
         "loading a model, preparing it once (`subject`), samplers, sharing of steps",
-        "devices families schedule caching",
+        "devices hub families schedule caching",
         "numpy torch diffusers transformers safetensors peft",
     ),
     "inspection": Layer(
@@ -71,8 +72,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "measuring": Layer(
         "MACs, latency, memory, statistics, comparisons and their rows",
-        "__init__ families schedule caching prompts scoring sampling",
-        "numpy torch",
+        "__init__ hub families schedule caching prompts scoring sampling",
+        "numpy torch huggingface_hub psutil",
     ),
     "measuring.rows": Layer(""),  # light: every table is made of these
     "genetic": Layer("NSGA-II as ask and tell, operators, seeding, fronts", "schedule", "numpy pymoo"),
@@ -97,13 +98,18 @@ LAYERS: dict[str, Layer] = {
         "families schedule prompts scoring sampling measuring storage report",
         "numpy",
     ),
+    "functions": Layer(
+        "`ecad.search` and `ecad.evaluate` for Python, and what they show meanwhile",
+        "families schedule scoring sampling measuring execution storage report searching evaluating",
+        "rich diffusers",
+    ),
     "cli": Layer(
         "one file per command; imports inside it",
-        "__init__ families schedule caching prompts scoring.availability sampling inspection measuring execution "
-        "storage report searching evaluating",
+        "__init__ families schedule caching prompts scoring.availability scoring.registry sampling inspection "
+        "measuring execution storage report searching evaluating functions",
         "rich typer",
     ),
-    "__init__": Layer("the public names, at their first use", "schedule caching"),
+    "__init__": Layer("the public names, at their first use", "schedule caching functions"),
 }
 
 

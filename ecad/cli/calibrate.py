@@ -37,6 +37,10 @@ def calibrate(
     """Record how far each output is from itself at every other step, in uncached passes over a few prompts.
 
     For `ecad search --calibration`, and for the heuristic smooth:ALPHA (`ecad schedule new`, `ecad evaluate`).
+
+    \b
+    Examples:
+      ecad calibrate --model pixart-mini -o calibration.json
     """
     family_file.use_family(family)
     from ecad.families import find_model

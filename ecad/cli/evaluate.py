@@ -10,7 +10,6 @@ import typer
 
 from ecad.cli import family_file
 from ecad.cli import prompts_format as format_option
-from ecad.errors import ConfigError
 
 
 def evaluate(
@@ -71,30 +70,25 @@ def evaluate(
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
 ) -> None:
-    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
-    options: dict[str, Any] = dict(locals())
-    family_file.use_family(family)
-    names: tuple[str, ...] | None = None
-    if metrics is not None:
-        names = tuple(name.strip() for name in metrics.split(","))
-        if not all(names):
-            raise ConfigError(f"--metrics {metrics!r} has an empty name: separate names by single commas")
-    for absent in ("out", "family", "baseline", "first_seed"):
-        del options[absent]
-    options.update(
-        schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)
-    )
+    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue.
 
-    from ecad.cli.display import EvaluateDisplay
-    from ecad.evaluating.run import evaluate as run_evaluation
-    from ecad.evaluating.settings import EvaluateSettings
+    \b
+    Examples:
+      ecad evaluate --model pixart-mini pixart-mini/fast fora:3 steps:10 --out results
+      ecad evaluate --model pixart-mini runs/pixart-mini --metrics alignment,psnr --out results
+    """
+    options: dict[str, Any] = dict(locals())
+    options["schedules"] = schedules or ()
+    options["baselines"] = options.pop("baseline") or ()
+    from ecad.functions.evaluate import evaluate as run_evaluation
 
     try:
-        with EvaluateDisplay(f"ecad evaluate: {model} -> {out}") as display:
-            results = run_evaluation(EvaluateSettings(**options), out, display.update)
+        results = run_evaluation(**options, progress=True).results
     except KeyboardInterrupt:
-        print(f"\nstopped; everything is saved in {out}. Continue with the same command.", file=sys.stderr)
+        print(f"\n{_stopped(out)}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if results is None:
+        return  # only a callback stops an evaluation
 
     from rich.console import Console
 
@@ -110,5 +104,7 @@ def evaluate(
     print(f"{out}: results.json, results.csv, results.md{grid}")
 
 
-def _given(first_seed: int | None) -> dict[str, int]:
-    return {} if first_seed is None else {"first_seed": first_seed}
+def _stopped(out: Path) -> str:
+    if not out.is_dir():
+        return "stopped before there was anything to save"
+    return f"stopped; everything is saved in {out}. Continue with the same command."

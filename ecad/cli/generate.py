@@ -41,11 +41,16 @@ def generate(
     device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
     embedding_cache: bool = typer.Option(True, help="Keep encoded prompts on disk."),
 ) -> None:
-    """Make one image or video uncached and one with a schedule, side by side, and print both times."""
+    """Make one image or video uncached and one with a schedule, side by side, and print both times.
+
+    \b
+    Examples:
+      ecad generate --model pixart-mini --schedule pixart-mini/fast --prompt "a large red circle on a gray background"
+    """
     family_file.use_family(family)
     from ecad.families import find_model
     from ecad.prompts import prompt_set
-    from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
+    from ecad.schedule import heuristic, is_heuristic, load_schedule
 
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")

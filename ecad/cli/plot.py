@@ -23,7 +23,13 @@ def plot(
         False, "--calibration", help="Draw how the outputs change from step to step instead."
     ),
 ) -> None:
-    """Plot the Pareto front, with the heuristics and the model with fewer steps as other points."""
+    """Plot the Pareto front, with the heuristics and the model with fewer steps as other points.
+
+    \b
+    Examples:
+      ecad plot runs/pixart-mini
+      ecad plot runs/pixart-mini -o front.pdf
+    """
     need("matplotlib")
     draw = _calibration if calibration else _front
     for target in [out] if out is not None else []:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ecad.errors import ConfigError
 from ecad.families import find_model
 from ecad.sampling.generation import HELDOUT_FIRST_SEED, ModelChoice, Overrides
+from ecad.schedule import Schedule
 
 _DEFAULT_BATCH_SIZE = 8
 
@@ -15,14 +16,14 @@ _DEFAULT_BATCH_SIZE = 8
 class EvaluateSettings:
     """What `ecad evaluate` is asked for. None means the model's own recommendation.
 
-    `schedules` and `baselines` are as the user types them. `seeds` counts images per prompt; the first has the seed
-    `first_seed`, far from those of a search. `reference` is for metrics of a whole set: a folder of images or an
-    .npz file. `calibration` is a file of `ecad calibrate`, for smooth:ALPHA. `samples` is the number of prompts in
-    the sample grid.
+    `schedules` (from Python also themselves) and `baselines` are as the user types them. `seeds` counts images per
+    prompt; the first has the seed `first_seed`, far from those of a search. `reference` is for metrics of a whole set:
+    a folder of images or an .npz file. `calibration` is a file of `ecad calibrate`, for smooth:ALPHA. `samples` is the
+    number of prompts in the sample grid.
     """
 
     model: str
-    schedules: tuple[str, ...] = ()
+    schedules: tuple[str | Schedule, ...] = ()
     baselines: tuple[str, ...] = ()
     prompts: str | None = None
     prompts_format: str | None = None

@@ -20,7 +20,7 @@ from ecad.families import find_model
 from ecad.families.registry import find_preset
 from ecad.sampling.any_pipeline import call_parameters
 from ecad.sampling.baseline_spec import BaselineSpec
-from ecad.sampling.pipeline_files import find_files
+from ecad.sampling.pipeline_files import find_files, from_hub
 
 _WEIGHTS = ".safetensors"
 
@@ -56,15 +56,25 @@ def load_pipeline(spec: BaselineSpec, device: torch.device) -> Any:
 
 
 def _found(spec: BaselineSpec) -> tuple[str, Any, str | None]:
-    """(folder or hub id, pipeline class, the place of its transformer if it has one of its own)."""
+    """(folder, pipeline class, the place of its transformer if it has one of its own)."""
     import diffusers
 
-    if find_preset(spec.location) is None or Path(spec.location).is_dir():
+    if Path(spec.location).is_dir():
         return spec.location, diffusers.DiffusionPipeline, None
+    if find_preset(spec.location) is None:
+        return _told(spec.location, lambda: _downloaded(spec.location)), diffusers.DiffusionPipeline, None
     source = find_model(spec.location)
     files = find_files(source)
     own = None if source.preset is None else source.preset.transformer_source
     return str(files.folder), getattr(diffusers, files.pipeline_class), own
+
+
+def _downloaded(hub_id: str) -> str:
+    """The folder of its files in the hub's cache, with what belongs to it (a decoder's prior)."""
+    import diffusers
+
+    with from_hub() as passed:
+        return str(diffusers.DiffusionPipeline.download(hub_id, load_connected_pipeline=True, **passed))
 
 
 def _network(place: str, name: str, dtype: torch.dtype) -> Any:

@@ -75,9 +75,14 @@ def load_model(
 
     Except for the bundled minis the text encoders are not loaded here but by `LoadedModel.prompt_encoder`, for prompts
     that are neither in memory nor (with `embedding_cache`) on disk. `device_map="balanced"` spreads the components
-    over all GPUs. ModelError says what could not be loaded and what to do.
+    over all GPUs. A pipeline that was handed over is as it is. ModelError says what could not be loaded and what to do.
     """
     source = find_model(model) if isinstance(model, str) else model
+    if source.pipe is not None:
+        family, _ = source.architecture()
+        return LoadedModel(
+            source, family, source.pipe, source.pipe.transformer.device, PromptEncoder(source.pipe)
+        )
     torch_device = choose_device(device)
     _check_device_map(device_map, device)
     choose_dtype(dtype, torch_device)

@@ -159,5 +159,7 @@ def evolve(
         algorithm.tell(genomes, np.array([objectives(evaluation, limits) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)
-        observer(search_progress(settings, history, log, generation, len(candidates), executor.workers))
+        evaluated = len(candidates)
+        ended = search_progress(settings, history, log, generation, evaluated, executor.workers)
+        observer(replace(ended, ends_generation=True))
     return history

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from ecad.families.registry import use
 from ecad.families.spec_file import FAMILY_FILE
 from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
-from ecad.storage.log import EvaluationLog, read_evaluations
+from ecad.storage.log import EvaluationLog, Logged, read_evaluations, read_log
 
 RUN_FORMAT = 3
 # What is found in them is the same, but earlier searches went other ways.
@@ -145,6 +145,10 @@ class RunFolder(LockedFolder[EvaluationLog]):
                 f"let it finish with ecad search --resume {self.path}"
             )
         return report
+
+    def logged(self) -> Iterator[Logged]:
+        """What is in the log, read without taking the folder."""
+        return read_log(self._log_path)
 
     def count_evaluations(self) -> int:
         """Number of whole records in the log, read without taking the folder."""

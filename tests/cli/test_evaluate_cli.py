@@ -98,6 +98,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert (code, len(errors)) == (2, 1)
     assert message in errors[0]
     assert err.splitlines()[-1] == errors[0]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
