@@ -223,8 +223,27 @@ def hub(folder: Path, namespace: dict[str, Any]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def small_search(folder: Path, namespace: dict[str, Any]) -> Iterator[None]:
+    """For the page that searches from Python: the same call, of fewer steps, schedules and images."""
+    import ecad
+
+    search = ecad.search
+    small = {"generations": 1, "population": 4, "steps": 3, "batch_size": 1, "workers": "none", "threads": 1}
+    limits = {"prompts_limit": 1, "selection_limit": 0, "heldout_limit": 1}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            ecad, "search", lambda *given, **options: search(*given, **options | small | limits)
+        )
+        yield
+
+
 # What a page needs beside a run, prompts and a pipeline.
-SURROUNDINGS = {"docs/unknown-models.md": unknown_model, "docs/schedules-elsewhere.md": hub}
+SURROUNDINGS = {
+    "docs/first-search.md": small_search,
+    "docs/unknown-models.md": unknown_model,
+    "docs/schedules-elsewhere.md": hub,
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
