@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ecad.errors import all_lines
@@ -50,17 +50,21 @@ def why_away() -> str | None:
 def hub_or_cache() -> Iterator[str | None]:
     """While inside, the libraries that load from the hub use their cache alone, if the hub is away. Yields why it is.
 
-    What takes `local_files_only` should be told, too: older versions of huggingface_hub have asked by then.
+    What takes `local_files_only` should be told, too.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, utils
 
     why = why_away()
     if why is None:
         yield None
         return
+    # Before version 1 a session knew from its making whether it is offline.
+    make_new_sessions: Callable[[], None] = getattr(utils, "reset_sessions", lambda: None)
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
+    make_new_sessions()
     try:
         yield why
     finally:
         constants.HF_HUB_OFFLINE = before
+        make_new_sessions()

@@ -87,6 +87,12 @@ LAYERS: dict[str, Layer] = {
         "schedule measuring.rows",
         "numpy PIL rich matplotlib",
     ),
+    # Reads the two kinds of folders.
+    "report.page": Layer(
+        "",
+        "__init__ __version__ arrays atomic errors families schedule records measuring.rows genetic storage report",
+        "numpy PIL yaml jinja2 vl_convert",
+    ),
     "searching": Layer(
         "`ecad search`; `run` is the main path",
         "__init__ devices families schedule records caching prompts scoring sampling measuring genetic execution "

@@ -23,6 +23,9 @@ def calibrate(
     batch_size: int = typer.Option(8, min=1, help="Images per batch."),
     steps: int | None = typer.Option(None, min=1, help="Denoising steps. [default: the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -60,7 +63,7 @@ def calibrate(
     texts = load_prompts(chosen, prompts_limit, format_name=prompts_format)
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map),
-        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames, guidance_scale_2),
     )
     subject.sampler.encode(texts.prompts, batch_size)
     subject.model.free_text_encoders()  # memory for the images

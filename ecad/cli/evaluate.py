@@ -10,6 +10,7 @@ import typer
 
 from ecad.cli import family_file
 from ecad.cli import prompts_format as format_option
+from ecad.cli.report import write_report
 
 
 def evaluate(
@@ -60,6 +61,9 @@ def evaluate(
         None, min=1, help="Steps of uncached and heuristics. [default: the schedules' or the model's]"
     ),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -69,6 +73,9 @@ def evaluate(
     batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    page: bool = typer.Option(
+        True, "--page/--no-page", help="Write report.html, a page to look at, at the end."
+    ),
 ) -> None:
     """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue.
 
@@ -80,6 +87,7 @@ def evaluate(
     options: dict[str, Any] = dict(locals())
     options["schedules"] = schedules or ()
     options["baselines"] = options.pop("baseline") or ()
+    del options["page"]
     from ecad.functions.evaluate import evaluate as run_evaluation
 
     try:
@@ -102,6 +110,8 @@ def evaluate(
         console.print(f"note: {note}", highlight=False, markup=False)
     grid = ", grid.png" if samples else ""
     print(f"{out}: results.json, results.csv, results.md{grid}")
+    if page:
+        write_report(out)
 
 
 def _stopped(out: Path) -> str:

@@ -28,6 +28,9 @@ def generate(
     seed: int = typer.Option(0, help="Seed of the initial noise."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -78,7 +81,7 @@ def generate(
 
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map, embedding_cache),
-        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames, guidance_scale_2),
     )
     out = _checked_out(out, subject.makes_videos)
     sampler, pipe = subject.sampler, subject.model.pipe

@@ -42,9 +42,18 @@ SEARCH: Mapping[str, str] = {
     ),
     **_LOADING,
     **dict.fromkeys(
-        ("ray_address", "gpus_per_worker", "threads", "unit_timeout", "together", "asynchronous"), _WHERE
+        (
+            "ray_address",
+            "gpus_per_worker",
+            "threads",
+            "unit_timeout",
+            "together",
+            "asynchronous",
+            "summed_runs",
+        ),
+        _WHERE,
     ),
-    **dict.fromkeys(("family", "config"), _OTHERS),
+    **dict.fromkeys(("family", "config", "page"), _OTHERS),
 }
 EVALUATE: Mapping[str, str] = {
     **dict.fromkeys(
@@ -52,7 +61,7 @@ EVALUATE: Mapping[str, str] = {
     ),
     **_IMAGES,
     **_LOADING,
-    **dict.fromkeys(("family", "calibration", "reference"), _OTHERS),
+    **dict.fromkeys(("family", "calibration", "reference", "page"), _OTHERS),
 }
 GENERATE: Mapping[str, str] = {
     **{name: group for name, group in _IMAGES.items() if name != "steps"},

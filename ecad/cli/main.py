@@ -17,6 +17,7 @@ from ecad.cli import (
     generate,
     models,
     plot,
+    report,
     schedule,
     search,
     show,
@@ -38,6 +39,7 @@ app.command("evaluate")(grouped(completed(evaluate.evaluate), EVALUATE))
 app.command("status")(completed(status.status))
 app.command("show")(completed(show.show))
 app.command("plot")(completed(plot.plot))
+app.command("report")(completed(report.report))
 app.command("export")(completed(export.export))
 app.command("generate")(grouped(completed(generate.generate), GENERATE))
 app.command("calibrate")(completed(calibrate.calibrate))

@@ -10,6 +10,7 @@ import typer
 from ecad.cli import family_file
 from ecad.cli import prompts_format as format_option
 from ecad.cli.extras import need
+from ecad.cli.report import write_report
 
 
 def search(
@@ -42,6 +43,9 @@ def search(
     heldout_seeds_per_prompt: int | None = typer.Option(None, help="Images per held-out prompt."),
     steps: int | None = typer.Option(None, help="Denoising steps."),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -92,6 +96,9 @@ def search(
     asynchronous: bool = typer.Option(
         False, "--asynchronous", help="Wait for no generation to end; the result then depends on timing."
     ),
+    page: bool = typer.Option(
+        True, "--page/--no-page", help="Write report.html, a page to look at, at the end."
+    ),
 ) -> None:
     """Learn a Pareto front of cache schedules. Ctrl-C is safe: continue with --resume.
 
@@ -132,6 +139,8 @@ def search(
 
     show(folder, as_json=False, as_markdown=False)
     _print_failures(folder)
+    if page:
+        write_report(folder)
     print(f"\nnext: ecad plot {folder}    ecad export {folder} --speedup 2.0 -o fast.yaml")
 
 

@@ -44,6 +44,7 @@ class EvaluateSettings:
     device: str = "auto"
     samples: int = 6
     calibration: str | None = None
+    guidance_scale_2: float | None = None
 
     def resolved(self) -> ResolvedEvaluateSettings:
         """With the model's recommendations in place of None, as far as they are known without loading it."""
@@ -69,6 +70,10 @@ class EvaluateSettings:
                 raise ConfigError(f"the number of {name} must be at least {low}, not {value}")
         if self.guidance_scale is not None and not self.guidance_scale >= 0.0:
             raise ConfigError(f"the guidance scale must be a number from 0 up, not {self.guidance_scale}")
+        if self.guidance_scale_2 is not None and not self.guidance_scale_2 >= 0.0:
+            raise ConfigError(
+                f"the second guidance scale must be a number from 0 up, not {self.guidance_scale_2}"
+            )
         if self.true_cfg_scale is not None and not self.true_cfg_scale >= 1.0:
             raise ConfigError(f"the true CFG scale must be a number from 1 up, not {self.true_cfg_scale}")
         batch_size = self.batch_size or recommended.get("batch_size", _DEFAULT_BATCH_SIZE)
@@ -82,7 +87,13 @@ class EvaluateSettings:
     @property
     def overrides(self) -> Overrides:
         return Overrides(
-            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+            self.steps,
+            self.guidance_scale,
+            self.true_cfg_scale,
+            self.height,
+            self.width,
+            self.num_frames,
+            self.guidance_scale_2,
         )
 
 

@@ -248,6 +248,8 @@ def _generation_identity(generation: GenerationSettings) -> dict[str, Any]:
     values = asdict(generation)
     if values["true_cfg_scale"] == 1.0:
         del values["true_cfg_scale"]
+    if values["guidance_scale_2"] is None:
+        del values["guidance_scale_2"]
     if values["num_frames"] == 1:
         del values["num_frames"]
     del values["levels"]  # all of them; rows have their own

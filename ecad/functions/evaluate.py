@@ -60,6 +60,7 @@ def evaluate(
     *,
     baselines: Sequence[str] = (),
     prompts: Path | None = None,
+    prompts_format: str | None = None,
     prompts_limit: int | None = None,
     category: str | None = None,
     metrics: str | Sequence[str] | None = None,
@@ -81,7 +82,7 @@ def evaluate(
     progress: bool = False,
     on_batch: Callable[[EvaluationProgress], None] | None = None,
 ) -> EvaluationResult:
-    """Compare schedules with the uncached model, as `ecad evaluate` does: quality, latency, MACs, into a folder `out`.
+    """Compare schedules with the uncached model, as `ecad evaluate` does: quality, latency, MACs, into a folder::
 
         result = ecad.evaluate("pixart-mini", ["pixart-mini/fast", "fora:3", "steps:10"], "results")
         for row in result.rows:

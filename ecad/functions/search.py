@@ -33,10 +33,12 @@ def search(
     calibration: Path | None = None,
     quality: str | None = None,
     prompts: Path | None = None,
+    prompts_format: str | None = None,
     prompts_limit: int | None = None,
     selection_limit: int | None = None,
     seeds_per_prompt: int | None = None,
     heldout_prompts: Path | None = None,
+    heldout_prompts_format: str | None = None,
     heldout_limit: int | None = None,
     heldout_seeds_per_prompt: int | None = None,
     steps: int | None = None,
@@ -56,6 +58,7 @@ def search(
     mutation_rate: float | None = None,
     granularity: Literal["steps", "components", "blocks"] | None = None,
     start_from: Path | None = None,
+    summed_runs: bool | None = None,
     family: Path | None = None,
     config: Path | None = None,
     resume: Path | None = None,
@@ -70,7 +73,7 @@ def search(
     on_evaluation: OnProgress | None = None,
     on_generation: OnProgress | None = None,
 ) -> SearchResult:
-    """Learn a Pareto front of cache schedules, as `ecad search` does: the same run folder, bit for bit but for times.
+    """Learn a Pareto front of cache schedules, as `ecad search` does: the same run folder, bit for bit but for times::
 
         result = ecad.search("pixart-mini", "runs/mine", generations=10, progress=True)
         ecad.apply(pipe, result.best(speedup=2.0))
@@ -85,7 +88,7 @@ def search(
     `on_evaluation` is called after every evaluation (after the search also while images of the selection and of the
     report are made), `on_generation` at the end of every generation, both with the `Progress`: its generation,
     evaluations, front so far and hypervolume. Generations that a resumed search finds in its log come at once. A
-    callback that raises `ecad.StopRun` stops the search; the result then has `finished` False and the front so far:
+    callback that raises `ecad.StopRun` stops the search; the result then has `finished` False and the front so far::
 
         def no_gain_in_ten_generations(progress):
             volumes.append(progress.hypervolume)

@@ -22,6 +22,8 @@ from ecad.prompts import PromptSet
 from ecad.sampling.base import Job, Sampler, batches_of, jobs_for
 from ecad.scoring.base import Scorer, check_scores
 
+OnMeasured = Callable[[Measurement, Sequence[Job], Images], None]
+
 
 class Comparison:
     """The first contender is the uncached model: its images are the references of fidelity metrics.
@@ -227,8 +229,10 @@ def compare(
     batch_size: int,
     summed_runs: bool | None = None,
     on_images: Callable[[int, int], None] | None = None,
+    keep: OnMeasured = lambda measurement, jobs, images: None,
 ) -> list[Outcome]:
-    """The whole comparison at once. `on_images(done, total)` is called after each batch of each contender."""
+    """The whole comparison at once. `on_images(done, total)` is called after each batch of each contender, and `keep`
+    is given its images."""
     comparison = Comparison(
         contenders,
         sampler,
@@ -241,8 +245,9 @@ def compare(
     )
     measurements = []
     done, total = 0, len(comparison.jobs) * len(comparison.contenders)
-    for measurement, batch, _ in comparison.run():
+    for measurement, batch, images in comparison.run():
         measurements.append(measurement)
+        keep(measurement, batch, images)
         done += len(batch)
         if on_images is not None:
             on_images(done, total)

@@ -9,7 +9,8 @@ pipeline pads to 300) and 512 for FLUX; of other families, which it knows not, w
 workload. So "paper" depends on the architecture and the resolution only and compares
 with published numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise
 work count in neither. Step 0 counts every component, as it always recomputes. A family without formulas has "true"
-MACs only, as torch counted them in one step (`CountedWorkload`).
+MACs only, as torch counted them in one step (`CountedWorkload`). Where another transformer of the pipeline takes over
+(Wan 2.2), everything is recomputed, whatever the schedule says of that step (`executed`).
 
 `stored_bytes` is what a schedule costs in memory, from the architecture alone as well.
 """
@@ -17,7 +18,6 @@ MACs only, as torch counted them in one step (`CountedWorkload`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,17 @@ def constant_macs(workload: Work, convention: str = "true") -> int:
     return _count(workload, convention)[1]
 
 
+def executed(schedule: Schedule, workload: Work) -> Schedule:
+    """What of the schedule really runs on this model: without dead compute, all of a step in which another transformer
+    takes over."""
+    return effective(schedule, _take_over_step(workload, schedule.steps))
+
+
 def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") -> int:
     """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
-    counted = effective(schedule, _taken_over_at(schedule, workload)) if convention == "true" else schedule
+    counted = executed(schedule, workload) if convention == "true" or workload.take_over else schedule
     return counted.transformer_runs * constant + _of_executions(counted, components)
 
 
@@ -104,17 +110,23 @@ def stored_bytes(
     in time, or with `everywhere` in memory (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
-    step = _taken_over_at(schedule, workload)
-    if (
-        step is not None and first_step < step
-    ):  # the second transformer stores what it reads, the first's is dropped
-        before, after = (
-            stored_bytes(
-                schedule, replace(workload, takes_over=None), bytes_per_value, start, summed_runs, everywhere
-            )
-            for start in (first_step, step)
-        )
-        return np.where(np.arange(schedule.steps) < step, before, after)
+    take_over = _take_over_step(workload, schedule.steps)
+    held = _stored_bytes(schedule, workload, bytes_per_value, first_step, summed_runs, everywhere)
+    if take_over is None or take_over <= first_step:
+        return held
+    # The second transformer stores what it reads itself, and what the first one has stored is dropped.
+    later = _stored_bytes(schedule, workload, bytes_per_value, take_over, summed_runs, everywhere)
+    return np.concatenate([held[:take_over], later[take_over:]])
+
+
+def _stored_bytes(
+    schedule: Schedule,
+    workload: Work,
+    bytes_per_value: int,
+    first_step: int,
+    summed_runs: bool,
+    everywhere: bool,
+) -> npt.NDArray[np.int64]:
     values = component_output_values(workload)
     plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
@@ -126,12 +138,6 @@ def stored_bytes(
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
     return total * bytes_per_value + stretches_after_step(schedule, first_step, everywhere) * 3 * 4 * largest
-
-
-def _taken_over_at(schedule: Schedule, workload: Work) -> int | None:
-    """Known for calls of the workload's number of steps alone."""
-    steps, step = workload.takes_over or (0, 0)
-    return step if steps == schedule.steps else None
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:
@@ -173,6 +179,15 @@ def _formulas(workload: Workload) -> Formulas:
 
 def _no_formulas(workload: Work) -> ModelError:
     return ModelError(f"there are no formulas for the MACs of family {workload.family!r}")
+
+
+def _take_over_step(workload: Work, steps: int) -> int | None:
+    if workload.take_over is None:
+        return None
+    # diffusers, whose schedulers say what timesteps there are
+    from ecad.sampling.take_over import take_over_step
+
+    return take_over_step(workload.take_over, steps)
 
 
 def _check_fit(schedule: Schedule, workload: Work) -> None:

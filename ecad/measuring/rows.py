@@ -70,7 +70,8 @@ class Row:
 
     `latency_s` is the median over batches, `speedup_latency` the median of the ratios within a batch, beside the
     smallest and the largest. MACs are None where they cannot be counted. `latency_s_predicted` comes from a run's
-    latency table. `metrics` has those that say something of this row.
+    latency table. `metrics` has those that say something of this row. `paper_s` is the time on paper of the
+    transformer, by GPU (`ecad.measuring.paper`), where it is known.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Row:
     latency_s_predicted: float | None = None
     peak_memory_bytes: int | None = None
     identical_to_uncached: bool | None = None
+    paper_s: Mapping[str, float] = field(default_factory=dict)
 
     def speedup(self, measure: Measure) -> float:
         """In MACs or in latency; 0 where it is not known, so that no threshold takes it."""
@@ -100,10 +102,12 @@ class Row:
             "speedup_macs": self.speedup_macs,
             "latency_s": self.latency_s,
         }
-        times = {
+        times: dict[str, Any] = {
             "speedup_latency": self.speedup_latency,
             "speedup_latency_range": list(self.speedup_latency_range),
         }
+        if self.paper_s:
+            times["paper_s"] = dict(self.paper_s)
         if judge is not None:
             predicted = {"latency_s_predicted": self.latency_s_predicted}
             return {**costs, **predicted, **times, **self.metrics[judge].to_json()}
@@ -133,6 +137,7 @@ class Row:
             latency_s_predicted=content.get("latency_s_predicted"),
             peak_memory_bytes=content.get("peak_memory_bytes"),
             identical_to_uncached=content.get("identical_to_uncached"),
+            paper_s={name: float(seconds) for name, seconds in content.get("paper_s", {}).items()},
         )
 
 

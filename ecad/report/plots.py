@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ecad.measuring.rows import Kind, Measure, Row
+from ecad.report.page.panels import calibration_panels
 from ecad.report.search_report import SearchReport
 from ecad.schedule import Calibration
 
@@ -59,13 +60,7 @@ def front_figure(report: SearchReport, search_points: Sequence[tuple[float, floa
 def calibration_figure(calibration: Calibration) -> Figure:
     """How far each output is from itself at every other step: of the whole transformer, and of each component as the
     mean over the blocks that have it."""
-    panels = {"whole output": calibration.output}
-    for block_list in calibration.shape.spec.block_lists:
-        values, present = calibration.components[block_list.name], calibration.shape.present[block_list.name]
-        prefix = f"{block_list.name} " if len(calibration.shape.spec.block_lists) > 1 else ""
-        for index, component in enumerate(block_list.component_names):
-            if present[:, index].any():
-                panels[f"{prefix}{component}"] = values[:, :, present[:, index], index].mean(axis=2)
+    panels = calibration_panels(calibration)
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.4 * columns + 0.8, 3.3 * rows + 0.5), layout="constrained")
@@ -75,7 +70,7 @@ def calibration_figure(calibration: Calibration) -> Figure:
     scale = ScalarMappable(Normalize(0.0, 1.0), "magma")  # beyond 1 an output is no better than none at all
     for axes, (title, values) in zip(grid.flat, panels.items(), strict=False):
         axes.imshow(values, norm=scale.norm, cmap=scale.cmap, origin="upper")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(" ".join(title.split()), fontsize=9)
         axes.set_xlabel("used at step", fontsize=8)
         axes.set_ylabel("computed at step", fontsize=8)
         axes.tick_params(labelsize=7)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ecad.errors import RunError
 from ecad.measuring.rows import Row
 
 RESULTS_FORMAT = 1
@@ -46,3 +47,20 @@ class Results:
             "notes": list(self.notes),
             "rows": [row.to_json() for row in self.rows],
         }
+
+    @classmethod
+    def from_json(cls, content: Any, origin: str) -> Results:
+        """Inverse of `to_json`; RunError, naming `origin`, for what is none of this version."""
+        version = content.get("ecad_results") if isinstance(content, dict) else None
+        if version != RESULTS_FORMAT:
+            raise RunError(f"{origin} is in format {version!r}, this version of ecad reads {RESULTS_FORMAT}")
+        parts = ("ecad_results", "metrics", "notes", "rows")
+        try:
+            return cls(
+                about={key: value for key, value in content.items() if key not in parts},
+                metrics=[MetricColumn(**metric) for metric in content["metrics"]],
+                notes=list(content["notes"]),
+                rows=[Row.from_json(row) for row in content["rows"]],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{origin} is damaged: {type(error).__name__} {error}") from None

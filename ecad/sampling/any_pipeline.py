@@ -125,6 +125,8 @@ class AnyPipelineSampler:
         frames = frames_argument(model.pipe)
         if frames is not None and settings.num_frames > 1:
             wanted[frames] = settings.num_frames
+        if settings.guidance_scale_2 is not None:
+            wanted["guidance_scale_2"] = settings.guidance_scale_2
         optional: dict[str, Any] = {
             "max_sequence_length": settings.max_sequence_length,
             # Prompts and sizes as they are asked for, as in the samplers of our own.
@@ -142,8 +144,6 @@ class AnyPipelineSampler:
             if settings.true_cfg_scale > 1.0:
                 wanted["true_cfg_scale"] = settings.true_cfg_scale
                 empty_texts = ("negative_prompt",)
-        if settings.guidance_scale_2 is not None and has_two_transformers(model.pipe):
-            optional["guidance_scale_2"] = settings.guidance_scale_2
         arguments = {**wanted, **{name: optional[name] for name in optional if name in parameters}}
         self._call = PipelineCall(model.source.name, model.pipe, arguments, empty_texts)
         if not takes_size:
@@ -200,26 +200,6 @@ def default_frames(pipe: Any) -> int:
     name = frames_argument(pipe)
     default = None if name is None else call_parameters(pipe)[name].default
     return default if isinstance(default, int) else 1
-
-
-def has_two_transformers(pipe: Any) -> bool:
-    """Whether a second one takes over in the middle of a call (Wan 2.2)."""
-    config = getattr(pipe, "config", {})
-    return getattr(pipe, "transformer_2", None) is not None and config.get("boundary_ratio") is not None
-
-
-def taken_over_at(pipe: Any, steps: int) -> int | None:
-    """The step of a call of so many at which a second transformer takes over; None where none does.
-
-    As pipelines with a `boundary_ratio` decide it: by the timesteps that the scheduler sets.
-    """
-    if not has_two_transformers(pipe):
-        return None
-    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-    scheduler.set_timesteps(steps)
-    boundary = pipe.config["boundary_ratio"] * scheduler.config.num_train_timesteps
-    later = [step for step, timestep in enumerate(scheduler.timesteps.tolist()) if timestep < boundary]
-    return later[0] if later and later[0] > 0 else None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def load_pipeline(spec: BaselineSpec, device: torch.device) -> Any:
         if part.endswith(_WEIGHTS):
             _told(part, partial(_load_weights, getattr(pipe, name), part))
     if spec.lora is not None:
-        _told(spec.lora, lambda: _merge_lora(spec, pipe))
+        _told(spec.lora, partial(_merge_lora, spec, pipe))
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 
@@ -93,7 +94,10 @@ def _network(place: str, name: str, dtype: torch.dtype) -> Any:
     owner_and_name = "/".join(place.split("/")[:2])
     subfolder = "/".join(place.split("/")[2:])
     arguments = {"subfolder": subfolder} if subfolder else {}
-    return diffusers.AutoModel.from_pretrained(owner_and_name, **arguments, **dtype_argument(dtype))
+    with from_hub() as passed:
+        return diffusers.AutoModel.from_pretrained(
+            owner_and_name, **arguments, **passed, **dtype_argument(dtype)
+        )
 
 
 def _load_weights(network: Any, file: str) -> None:
@@ -144,8 +148,9 @@ def _from_text(spec: BaselineSpec, pipe: Any, place: str, dtype: torch.dtype) ->
                 f"baseline {spec.name!r} is a {type(pipe).__name__}, whose call takes no 'prompt', and no pipeline "
                 f"from text can be made of it ({first_line(error)}): if it is a decoder, add prior=FOLDER"
             ) from error
+    folder = spec.prior if Path(spec.prior).is_dir() else _told(spec.prior, partial(_downloaded, spec.prior))
     prior = _told(
-        spec.prior, lambda: diffusers.DiffusionPipeline.from_pretrained(spec.prior, **dtype_argument(dtype))
+        spec.prior, lambda: diffusers.DiffusionPipeline.from_pretrained(folder, **dtype_argument(dtype))
     )
     of_prior = {f"prior_{name}": part for name, part in prior.components.items()}
     try:
@@ -166,18 +171,19 @@ def _merge_lora(spec: BaselineSpec, pipe: Any) -> None:
         raise ConfigError(f"baseline {spec.name!r}: lora={spec.lora} needs peft: pip install peft") from None
 
     before = _sums(pipe)
-    if hasattr(pipe, "load_lora_weights"):
-        pipe.load_lora_weights(spec.lora)
-        pipe.fuse_lora(lora_scale=spec.lora_scale)
-        pipe.unload_lora_weights()
-    else:
-        # PixArt's pipelines have no loader: their LoRAs are published as adapters of peft for the transformer.
-        name = next(name for name in ("transformer", "unet") if getattr(pipe, name, None) is not None)
-        adapted = PeftModel.from_pretrained(getattr(pipe, name), spec.lora)
-        for module in adapted.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.scale_layer(spec.lora_scale)
-        setattr(pipe, name, adapted.merge_and_unload())
+    with nullcontext() if Path(str(spec.lora)).exists() else from_hub():
+        if hasattr(pipe, "load_lora_weights"):
+            pipe.load_lora_weights(spec.lora)
+            pipe.fuse_lora(lora_scale=spec.lora_scale)
+            pipe.unload_lora_weights()
+        else:
+            # PixArt's pipelines have no loader: their LoRAs are published as adapters of peft for the transformer.
+            name = next(name for name in ("transformer", "unet") if getattr(pipe, name, None) is not None)
+            adapted = PeftModel.from_pretrained(getattr(pipe, name), spec.lora)
+            for module in adapted.modules():
+                if isinstance(module, BaseTunerLayer):
+                    module.scale_layer(spec.lora_scale)
+            setattr(pipe, name, adapted.merge_and_unload())
     if (
         spec.lora_scale != 0.0 and _sums(pipe) == before
     ):  # of another model, which the loaders pass over in silence

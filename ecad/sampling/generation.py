@@ -36,6 +36,7 @@ class Overrides:
     height: int | None = None  # pixels
     width: int | None = None
     num_frames: int | None = None
+    guidance_scale_2: float | None = None
 
 
 @dataclass(frozen=True)

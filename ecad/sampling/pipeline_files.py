@@ -101,7 +101,7 @@ def from_hub() -> Iterator[dict[str, bool]]:
         try:
             yield {} if why is None else {"local_files_only": True}
         except Exception as error:
-            if why is None:
+            if why is None or isinstance(error, EcadError):
                 raise
             raise FileNotFoundError(f"{why}, and not all of its files are in the hub's cache") from error
 

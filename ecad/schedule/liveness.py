@@ -125,27 +125,26 @@ def feeds_of(plan: ExecutionPlan, stretch: Stretch) -> list[tuple[int, int, int]
     ]
 
 
-def effective(schedule: Schedule, taken_over_at: int | None = None) -> Schedule:
+def effective(schedule: Schedule, take_over: int | None = None) -> Schedule:
     """The schedule without dead compute: True exactly where a component really runs.
+
+    At `take_over` another transformer takes over (Wan 2.2): it enters the schedule there, and recomputes all. The first
+    one does not know that, and computes what it would have read later.
 
     Schedules with the same effective schedule give the same images at the same cost, also where a call enters
     them at a later step; compare `effective(schedule).digest()` to find duplicates. Applying it twice changes
     nothing. Families without components that feed others are returned with equal bits.
-
-    At `taken_over_at` another transformer takes over (Wan 2.2): it enters the schedule there, and recomputes all. The
-    first one does not know that, and computes what it would have read later.
     """
-    if taken_over_at is not None:
-        first, second = plan_execution(schedule), plan_execution(schedule, taken_over_at)
-        is_second = np.arange(schedule.steps) >= taken_over_at
-        return schedule.replace(
-            recompute={
-                name: np.where(is_second[:, None, None], second.runs[name], first.runs[name])
-                for name in first.runs
-            },
-            recompute_output=np.where(is_second, second.runs_output, first.runs_output),
-        )
-    return schedule.replace(recompute=plan_execution(schedule).runs)
+    before = plan_execution(schedule)
+    if take_over is None:
+        return schedule.replace(recompute=before.runs)
+    after = plan_execution(schedule, take_over)
+    runs = {
+        name: np.concatenate([before.runs[name][:take_over], after.runs[name][take_over:]])
+        for name in schedule.recompute
+    }
+    output = np.concatenate([before.runs_output[:take_over], after.runs_output[take_over:]])
+    return schedule.replace(recompute=runs, recompute_output=output)
 
 
 def stretches_after_step(

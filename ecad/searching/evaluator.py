@@ -14,7 +14,7 @@ from ecad.arrays import Images, Scores
 from ecad.caching import applied
 from ecad.errors import BrokenWorkerError, TransientEvaluationError, first_line
 from ecad.measuring.latency_table import TimeTable
-from ecad.measuring.macs import Work, schedule_macs, uncached_macs
+from ecad.measuring.macs import Work, executed, schedule_macs, uncached_macs
 from ecad.measuring.stored_memory import most_held_bytes, too_large
 from ecad.prompts import PromptSet
 from ecad.records import BatchScores, Candidate, Evaluation
@@ -113,14 +113,14 @@ class ModelEvaluator:
             quality=self._quality(schedule, all_scores),
             scores=tuple(all_scores.tolist()),
             macs=schedule_macs(schedule, self._workload),
-            latency_s=None if table is None else table.predict(schedule),
+            latency_s=None if table is None else table.predict(executed(schedule, self._workload)),
         )
 
     def cost_of(self, schedule: Schedule) -> float:
         """The schedule's cost relative to recomputing everything, known without an image."""
         if self._latency_table is not None and self._cost != "macs":
             uncached = self._latency_table.predict(Schedule.all_recompute(schedule.shape))
-            return float(self._latency_table.predict(schedule) / uncached)
+            return float(self._latency_table.predict(executed(schedule, self._workload)) / uncached)
         return float(schedule_macs(schedule, self._workload) / uncached_macs(schedule.steps, self._workload))
 
     def scores(self, schedule: Schedule | None) -> Scores:

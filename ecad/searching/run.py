@@ -109,6 +109,7 @@ def search(
             # Rows share no steps.
             partial(executors.on, together=1) if execution.uses_ray else None,
             partial(on_images, "held-out"),
+            folder,
         )
         folder.write_json("report.json", report.to_json())
         status.finish()

@@ -69,6 +69,7 @@ class SearchSettings:
     granularity: Granularity = "blocks"
     start_from: str | None = None
     summed_runs: bool = False
+    guidance_scale_2: float | None = None
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -119,7 +120,13 @@ class SearchSettings:
     @property
     def overrides(self) -> Overrides:
         return Overrides(
-            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+            self.steps,
+            self.guidance_scale,
+            self.true_cfg_scale,
+            self.height,
+            self.width,
+            self.num_frames,
+            self.guidance_scale_2,
         )
 
 
@@ -157,7 +164,13 @@ class ResolvedSearchSettings(SearchSettings):
         values = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         if values["true_cfg_scale"] == 1.0 == (1.0 if template is None else template.true_cfg_scale):
             del values["true_cfg_scale"]
-        for name in ("start_from", "num_frames", "prompts_format", "heldout_prompts_format"):
+        for name in (
+            "start_from",
+            "num_frames",
+            "prompts_format",
+            "heldout_prompts_format",
+            "guidance_scale_2",
+        ):
             if values[name] is None:
                 del values[name]
         if not values["summed_runs"]:
@@ -208,6 +221,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
     "guidance_scale": (0.0, 1000.0),
+    "guidance_scale_2": (0.0, 1000.0),
     "true_cfg_scale": (1.0, 1000.0),
     "crossover_probability": (0.0, 1.0),
     "mutation_rate": (0.0, 1.0),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from ecad.atomic import write_text
+from ecad.atomic import write_bytes, write_text
 from ecad.errors import ConfigError, ModelError, RunError, ScheduleError
 
 
@@ -103,6 +103,15 @@ class LockedFolder(ABC, Generic[Log]):
             write_text(self.path / name, text)
         except OSError as error:
             raise RunError(f"cannot write {self.path / name}: {error.strerror}") from error
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replace a file in the folder, its own folder made if need be; after a crash the file is whole."""
+        path = self.path / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         self.write_text(name, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -10,6 +10,8 @@ latency_table.json   the fitted latency table, if the search uses one
 start/*.yaml         the schedules that the search was given to start from
 front/*.yaml         the schedules of the front, cheapest last
 report.json          the front on held-out prompts
+samples/ROW/*.webp   small pictures of what each row of the report paints
+report.html          all of it as a page
 status.json          how the search stands while it runs, see ecad.storage.status
 """
 

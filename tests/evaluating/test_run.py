@@ -27,7 +27,7 @@ from ecad.measuring.statistics import mean_interval, paired_interval
 from ecad.sampling.generation import ModelChoice
 from ecad.sampling.recording import calibrate
 from ecad.sampling.subject import prepare_subject
-from ecad.schedule import ScheduleShape, heuristic, load_calibration, save_schedule
+from ecad.schedule import ScheduleShape, heuristic, load_calibration, load_schedule, save_schedule
 
 SHAPE = ScheduleShape("pixart", 4, {"transformer_blocks": 3})
 RANDOM = heuristic("random:0.4:1", SHAPE).replace(
@@ -255,6 +255,14 @@ def test_files(finished: Path) -> None:
         with Image.open(next(finished.glob("samples/00-uncached/000-*.png"))) as sample:
             assert pixel == sample.getpixel((8, 8))
     assert len(list(finished.glob("samples/*/*.png"))) == 10
+    assert [(each["prompt"], each["seed"] % 2) for each in results["samples"]] == [
+        ("a red circle", results["first_seed"] % 2),
+        ("a blue square", results["first_seed"] % 2),
+    ]
+    names = {row["name"]: place for place, row in enumerate(results["rows"])}
+    stored = load_schedule(finished / "schedules" / f"{names['random']:02d}-random.yaml")
+    assert stored.digest() == RANDOM.digest()
+    assert set(results["rows"][0]["paper_s"]) == {"A6000", "H100"}
 
 
 @pytest.mark.parametrize("stop_after", [4, 20])

@@ -15,6 +15,7 @@ from ecad.sampling.base import Job
 from ecad.sampling.counting import counted_macs
 from ecad.sampling.generation import ModelChoice, Overrides
 from ecad.sampling.subject import Subject, prepare_subject
+from ecad.sampling.take_over import take_over_step
 from ecad.schedule import Schedule, heuristic
 
 STEPS = 6
@@ -53,7 +54,8 @@ def test_the_step_is_that_of_the_pipeline(subject: Subject) -> None:
     passes = len(ran) // STEPS
     step = ran.index("transformer_2") // passes
     assert 0 < step < STEPS
-    assert subject.workload.takes_over == (STEPS, step)
+    assert subject.workload.take_over is not None
+    assert take_over_step(subject.workload.take_over, STEPS) == step
 
 
 def test_costs_are_those_that_torch_counts(subject: Subject) -> None:
@@ -69,8 +71,9 @@ def test_costs_are_those_that_torch_counts(subject: Subject) -> None:
 def test_the_first_ones_outputs_are_dropped(subject: Subject) -> None:
     """All-reuse: the second transformer stores its own outputs at its first step, where those of the first go."""
     workload = subject.workload
-    assert workload.takes_over is not None
-    _, step = workload.takes_over
+    assert workload.take_over is not None
+    step = take_over_step(workload.take_over, STEPS)
+    assert step is not None
     held = stored_bytes(heuristic("mask:0", subject.shape), workload, 4)
     assert (held[:-1] == held[0]).all()
     assert held[-1] == 0

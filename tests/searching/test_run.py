@@ -194,6 +194,23 @@ def test_results_of_a_search(finished: Path, settings: dict[str, Any]) -> None:
     assert RunFolder.existing(finished).count_evaluations() == 18
 
 
+def test_small_pictures_of_the_first_prompts_are_kept(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    samples = report["heldout"]["samples"]
+    assert len(samples) == 2
+    for place, row in enumerate(report["rows"]):
+        found = sorted(path.name for path in finished.glob(f"samples/{place:02d}-*/*"))
+        assert found == [f"{index:03d}-{each['seed']}.webp" for index, each in enumerate(samples)], row[
+            "name"
+        ]
+    pictures = [path.read_bytes() for path in finished.glob("samples/*/000-*")]
+    assert len(set(pictures)) > 2
+    rows = {row["name"]: row for row in report["rows"]}
+    assert set(rows["uncached"]["paper_s"]) == {"A6000", "H100"}
+    assert rows["steps:3"]["paper_s"]["H100"] == pytest.approx(rows["uncached"]["paper_s"]["H100"] / 2)
+    assert rows["fora:2"]["paper_s"]["H100"] < rows["uncached"]["paper_s"]["H100"]
+
+
 def test_equal_settings_give_equal_files(finished: Path, settings: dict[str, Any], tmp_path: Path) -> None:
     search(SearchSettings.from_mapping(settings), tmp_path / "again")
     assert reproducible_files(tmp_path / "again") == reproducible_files(finished)
