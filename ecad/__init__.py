@@ -5,6 +5,8 @@
     ecad.remove(pipe)                    # the untouched pipeline again, bit for bit
     with ecad.applied(pipe, schedule):   # the same, for one block of code
         pipe("a red bicycle")
+    ecad.search("pixart-mini")           # what the commands `ecad search` and `ecad evaluate` do
+    ecad.evaluate("pixart-mini", ["fora:3", "steps:10"], "results")
 
 Importing this package is light: torch and diffusers are loaded at the first use of a function that needs them.
 """
@@ -14,10 +16,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ecad.errors import ConfigError, EcadError, ModelError, RunError, ScheduleError, TransientEvaluationError
+from ecad.errors import (
+    ConfigError,
+    EcadError,
+    ModelError,
+    RunError,
+    ScheduleError,
+    StopRun,
+    TransientEvaluationError,
+)
 
 if TYPE_CHECKING:
     from ecad.caching.install import AppliedSchedule, applied, apply, remove
+    from ecad.functions.evaluate import EvaluationProgress, EvaluationResult, evaluate
+    from ecad.functions.search import search
+    from ecad.functions.search_result import FrontMember, SearchResult
+    from ecad.progress import Progress
     from ecad.schedule.files import load_schedule
     from ecad.schedule.heuristics import heuristic
     from ecad.schedule.schedule import Schedule
@@ -30,6 +44,13 @@ _LAZY = {
     "applied": "ecad.caching.install",
     "apply": "ecad.caching.install",
     "remove": "ecad.caching.install",
+    "evaluate": "ecad.functions.evaluate",
+    "EvaluationProgress": "ecad.functions.evaluate",
+    "EvaluationResult": "ecad.functions.evaluate",
+    "search": "ecad.functions.search",
+    "FrontMember": "ecad.functions.search_result",
+    "SearchResult": "ecad.functions.search_result",
+    "Progress": "ecad.progress",
     "heuristic": "ecad.schedule.heuristics",
     "load_schedule": "ecad.schedule.files",
     "Schedule": "ecad.schedule.schedule",
@@ -39,17 +60,25 @@ __all__ = [
     "AppliedSchedule",
     "ConfigError",
     "EcadError",
+    "EvaluationProgress",
+    "EvaluationResult",
+    "FrontMember",
     "ModelError",
+    "Progress",
     "RunError",
     "Schedule",
     "ScheduleError",
+    "SearchResult",
+    "StopRun",
     "TransientEvaluationError",
     "__version__",
     "applied",
     "apply",
+    "evaluate",
     "heuristic",
     "load_schedule",
     "remove",
+    "search",
 ]
 
 

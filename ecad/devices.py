@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 
 from ecad.errors import ConfigError
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -35,19 +35,19 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """A torch dtype by name; "auto" is float32 on a CPU, which has no fast half precision, else float16."""
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
-    if name not in _DTYPES:
-        raise ConfigError(f"unknown dtype {name!r}: use auto or one of {', '.join(_DTYPES)}")
-    return _DTYPES[name]
+    if name not in DTYPES:
+        raise ConfigError(f"unknown dtype {name!r}: use auto or one of {', '.join(DTYPES)}")
+    return DTYPES[name]
 
 
-def free_memory_bytes(device: torch.device) -> int | None:
-    """Bytes that this process can still use: on a CUDA GPU what is free, on a CPU all memory of the machine; None where
-    torch does not say."""
+def free_memory_bytes(device: torch.device, processes: int = 1) -> int | None:
+    """Bytes that each of so many processes can still use: on a CUDA GPU what is free (each has its own), on a CPU its
+    share of what the machine has available; None where nobody says."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    if device.type == "cpu" and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", {})):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available) // max(1, processes)
     return None
 
 

@@ -40,6 +40,10 @@ class BrokenWorkerError(EcadError):
     """The process that evaluates cannot go on (its GPU reported an error): continue in a new process."""
 
 
+class StopRun(Exception):  # noqa: N818 - no error
+    """Raised by a callback of `ecad.search` or `ecad.evaluate`: stop here, and let the run be continued later."""
+
+
 def one_line(text: object) -> str:
     """A text without line breaks and double blanks: file names and messages of others may hold any character."""
     return " ".join(str(text).split())

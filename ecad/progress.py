@@ -40,6 +40,7 @@ class Progress:
     images_per_evaluation: int = 1
     workers: Sequence[WorkerReport] = ()
     failures: int = 0  # candidates in the log that could not be evaluated
+    ends_generation: bool = False
 
     @property
     def done(self) -> int:

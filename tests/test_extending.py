@@ -128,7 +128,10 @@ def test_a_family_is_searched_evaluated_and_applied(
             *("evaluate", *size, "fora:2", tmp_path / "run", "steps:2", "--metrics", "contrast"),
             *("--prompts", tmp_path / "heldout.txt", "--out", tmp_path / "results"),
         )
-    assert "fora:2" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fora:2" in said
+    for folder_of_page in ("run", "results"):
+        assert f"page: {tmp_path / folder_of_page / 'report.html'}" in said
     command(monkeypatch, "export", tmp_path / "run", "--speedup", 1.2, "-o", tmp_path / "fast.yaml")
     schedule = load_schedule(tmp_path / "fast.yaml")
     assert (schedule.family, schedule.steps) == ("sd3", 4)

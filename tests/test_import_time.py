@@ -44,6 +44,7 @@ def command(*arguments: str) -> str:
     [
         ("import ecad", HEAVY | {"numpy", "yaml", "rich", "typer"}),
         ("import ecad; ecad.load_schedule", HEAVY | {"rich", "typer"}),
+        ("import ecad; ecad.search, ecad.SearchResult", HEAVY),
         ("import ecad.genetic", HEAVY),
         ("import ecad.storage, ecad.execution, ecad.searching.settings", HEAVY | {"rich", "typer"}),
         ("import ecad.searching.run", HEAVY | {"rich", "typer"}),

@@ -28,22 +28,26 @@ class Layer(NamedTuple):
 # A room is a folder or a module at the top of ecad/. It may also import the standard library, itself and GROUND. A part
 # of a room may have a row of its own, which is strict: beside the standard library and itself it may import only what
 # the row lists. From the ground floor up.
-GROUND = "__version__ arrays atomic errors progress resources yaml_nodes"
+GROUND = "__version__ arrays atomic errors foreign_files progress resources yaml_nodes"
 LAYERS: dict[str, Layer] = {
     "errors": Layer("errors, and how they are told in one line"),
     "resources": Layer("where the files that ship with ecad are"),
     "arrays": Layer("the arrays that rooms hand to each other, by name", "", "numpy"),
     "atomic": Layer("files that are the old or the new version, never half of one"),
+    "foreign_files": Layer("what people hand over by mistake instead of a file"),
     "progress": Layer("how far a search is, and how fast"),
     "yaml_nodes": Layer("YAML files of plain data, read strictly and with line numbers", "", "yaml"),
-    "devices": Layer("torch devices, dtypes and threads", "", "torch diffusers threadpoolctl"),
+    "devices": Layer(
+        "torch devices, dtypes and threads; memory that is free", "", "torch diffusers threadpoolctl psutil"
+    ),
+    "hub": Layer("whether the model hub can be asked", "", "huggingface_hub"),
     "families": Layer("one file per transformer family, as data; presets, recognition, bundled minis"),
     # The one import downwards, at its first use: a public name of `ecad.families` that must watch a model.
     "families.inspected": Layer("", "families inspection"),
     "schedule": Layer(
         "schedules, their shape, genomes, heuristics, liveness; `files/`", "families", "numpy yaml"
     ),
-    "schedule.files.from_hub": Layer("", "errors", "huggingface_hub"),  # no other part of the room does
+    "schedule.files.from_hub": Layer("", "errors hub", "huggingface_hub"),  # no other part of the room does
     "records": Layer("candidates, evaluations, the evaluator's protocol", "schedule"),
     "caching": Layer(
         "a schedule at work: known blocks as a whole, else hooks", "families schedule", "torch diffusers"
@@ -51,15 +55,15 @@ LAYERS: dict[str, Layer] = {
     "prompts": Layer("prompt sets and their file formats"),
     "scoring": Layer(
         "metrics, one record each; `image_reward/`, `scenes/`",
-        "devices",
+        "devices hub",
         "numpy PIL torch transformers huggingface_hub torchvision torchmetrics open_clip lpips",
     ),
     # Runs in another environment, which has neither ecad nor its packages.
     "scoring.image_reward.package_worker": Layer("", "", "PIL ImageReward"),
     "sampling": Layer(
         "loading a model, preparing it once (`subject`), samplers, sharing of steps",
-        "devices families schedule caching",
-        "numpy torch diffusers transformers safetensors",
+        "devices hub families schedule caching",
+        "numpy torch diffusers transformers safetensors peft",
     ),
     "inspection": Layer(
         "what a transformer that ecad does not know is made of: its module tree, one forward watched",
@@ -68,8 +72,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "measuring": Layer(
         "MACs, latency, memory, statistics, comparisons and their rows",
-        "__init__ families schedule caching prompts scoring sampling",
-        "numpy torch",
+        "__init__ hub families schedule caching prompts scoring sampling",
+        "numpy torch huggingface_hub psutil",
     ),
     "measuring.rows": Layer(""),  # light: every table is made of these
     "genetic": Layer("NSGA-II as ask and tell, operators, seeding, fronts", "schedule", "numpy pymoo"),
@@ -86,6 +90,12 @@ LAYERS: dict[str, Layer] = {
     # What is plotted of a search that is not finished is in its log.
     "report.plot_data": Layer("", "errors measuring.rows genetic storage report"),
     "report.front_plot": Layer("", "measuring.rows genetic report", "matplotlib"),
+    # Reads the two kinds of folders.
+    "report.page": Layer(
+        "",
+        "__init__ __version__ arrays atomic errors families schedule records measuring.rows genetic storage report",
+        "numpy PIL yaml jinja2 vl_convert",
+    ),
     "searching": Layer(
         "`ecad search`; `run` is the main path",
         "__init__ devices families schedule records caching prompts scoring sampling measuring genetic execution "
@@ -97,13 +107,18 @@ LAYERS: dict[str, Layer] = {
         "families schedule prompts scoring sampling measuring storage report",
         "numpy",
     ),
+    "functions": Layer(
+        "`ecad.search` and `ecad.evaluate` for Python, and what they show meanwhile",
+        "families schedule scoring sampling measuring execution storage report searching evaluating",
+        "rich diffusers",
+    ),
     "cli": Layer(
         "one file per command; imports inside it",
-        "__init__ families schedule caching prompts scoring.availability sampling inspection measuring execution "
-        "storage report searching evaluating",
+        "__init__ families schedule caching prompts scoring.availability scoring.registry sampling inspection "
+        "measuring execution storage report searching evaluating functions",
         "rich typer",
     ),
-    "__init__": Layer("the public names, at their first use", "schedule caching"),
+    "__init__": Layer("the public names, at their first use", "schedule caching functions"),
 }
 
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+
+def clip_tokenizer(folder: Path) -> Any:
+    """CLIP's, with letters for words; its files lie in the folder."""
+    from transformers import CLIPTokenizer
+
+    letters = [chr(code) for code in range(97, 123)]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(
+        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=16
+    )
 
 
 def save_tiny_stable_diffusion(folder: Path) -> Path:
     """The folder of a tiny `StableDiffusionPipeline` of 16 x 16 pixels with random weights of a fixed seed."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    letters = [chr(code) for code in range(97, 123)]
-    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=16
-    )
+    tokenizer = clip_tokenizer(folder)
     torch.manual_seed(0)
     pipe = StableDiffusionPipeline(
         vae=AutoencoderKL(
@@ -30,7 +38,7 @@ def save_tiny_stable_diffusion(folder: Path) -> Path:
         ),
         text_encoder=CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=len(words),
+                vocab_size=len(tokenizer),
                 hidden_size=16,
                 intermediate_size=16,
                 num_hidden_layers=1,

@@ -63,10 +63,10 @@ def apply(
     one that nobody reads; where everything is recomputed, to the last bit what the model does. Without it, and for all
     other blocks, every component has a hook of its own: norms and modulations of reused components still run.
 
-    `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, ...) and
-    it pays: less traffic, and less memory. Sums differ from what blocks would add one after the other in the last bits
-    (float32) or by less than bfloat16's own rounding. False: never. By default (None) not where somebody looks at
-    blocks one by one (a hook on a block, `keep_everything`); True refuses these.
+    `summed_runs` reads stretches of fully reused blocks as three sums where the model allows it (PixArt, Sana, Wan,
+    ...). Sums differ from what blocks would add one after the other in the last bits (float32) or by less than
+    bfloat16's own rounding. By default (None) where it pays in time, and not where somebody looks at blocks one by one
+    (a hook on a block, `keep_everything`). True: wherever it saves memory, and refuses these. False: never.
 
     `store` saves a GPU's memory: "bfloat16" keeps outputs of a float32 model in half of it, rounded (sums stay as they
     are); "cpu" keeps them in the host's memory, bit for bit, and fetches those of a block while the one before runs.
@@ -138,7 +138,7 @@ def _prepared(
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
     can_sum = not by_hooks and len(devices) == 1 and not are_watched(block for block, _, _ in blocks)
     sums = can_sum and summed_runs is not False
-    state = CacheState(schedule, clock, components, sums, store)
+    state = CacheState(schedule, clock, components, sums, store, sums_everywhere=summed_runs is True)
     return AppliedSchedule(transformer, state, by_hooks, blocks, sums_are_asked_for=summed_runs is True)
 
 

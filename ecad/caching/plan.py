@@ -15,8 +15,8 @@ _Flags = Mapping[str, list[list[list[bool]]]]
 class Plan:
     """`ecad.schedule.plan_execution` in a form that is fast to look up."""
 
-    def __init__(self, schedule: Schedule, first_step: int, summed_runs: bool) -> None:
-        plan = plan_execution(schedule, first_step, summed_runs)
+    def __init__(self, schedule: Schedule, first_step: int, summed_runs: bool, everywhere: bool) -> None:
+        plan = plan_execution(schedule, first_step, summed_runs, everywhere)
         self.first_step = first_step
         self.runs = _as_lists(plan.runs)
         self.reads = _as_lists(plan.reads)

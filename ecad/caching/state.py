@@ -39,6 +39,7 @@ class CacheState:
         keys: Iterable[Key] = (),
         summed_runs: bool = False,
         store: str | None = None,
+        sums_everywhere: bool = False,
     ) -> None:
         self.schedule = schedule  # what is followed now
         self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
@@ -48,6 +49,7 @@ class CacheState:
         self.keeps_everything = False  # store also what no later step of this schedule reads
         # Read stretches of reused blocks as sums; not together with the former.
         self.summed_runs = summed_runs
+        self._sums_everywhere = sums_everywhere  # where they save memory, too
         self._store = store  # where outputs are kept, see `ecad.caching.stores`
         self._keys = frozenset(keys)  # the components that a forward calls
         self._parts = {each.name: each.components for each in schedule.spec.block_lists}
@@ -314,5 +316,5 @@ class CacheState:
 
     def _plan_from(self, step: int) -> Plan:
         if step not in self._plans:
-            self._plans[step] = Plan(self.schedule, step, self.summed_runs)
+            self._plans[step] = Plan(self.schedule, step, self.summed_runs, self._sums_everywhere)
         return self._plans[step]

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from ecad.cli import family_file
+from ecad.cli import prompts_format as format_option
 from ecad.errors import ConfigError
 
 
@@ -17,10 +18,14 @@ def calibrate(
     prompts: str | None = typer.Option(
         None, help="Prompts: a text file or a bundled set. [default: the model's]"
     ),
+    prompts_format: str | None = typer.Option(None, help=format_option.HELP),
     prompts_limit: int = typer.Option(8, min=1, help="Use only the first so many prompts."),
     batch_size: int = typer.Option(8, min=1, help="Images per batch."),
     steps: int | None = typer.Option(None, min=1, help="Denoising steps. [default: the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -35,6 +40,10 @@ def calibrate(
     """Record how far each output is from itself at every other step, in uncached passes over a few prompts.
 
     For `ecad search --calibration`, and for the heuristic smooth:ALPHA (`ecad schedule new`, `ecad evaluate`).
+
+    \b
+    Examples:
+      ecad calibrate --model pixart-mini -o calibration.json
     """
     family_file.use_family(family)
     from ecad.families import find_model
@@ -51,10 +60,10 @@ def calibrate(
     chosen = prompts or recommended
     if chosen is None:
         raise ConfigError(f"model {model!r} has no default for prompts: give --prompts")
-    texts = load_prompts(chosen, prompts_limit)
+    texts = load_prompts(chosen, prompts_limit, format_name=prompts_format)
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map),
-        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames, guidance_scale_2),
     )
     subject.sampler.encode(texts.prompts, batch_size)
     subject.model.free_text_encoders()  # memory for the images

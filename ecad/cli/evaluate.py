@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from ecad.cli import family_file
-from ecad.errors import ConfigError
+from ecad.cli import prompts_format as format_option
+from ecad.cli.report import write_report
 
 
 def evaluate(
@@ -27,8 +28,10 @@ def evaluate(
     ),
     prompts: str | None = typer.Option(
         None,
-        help="Prompt file (text, PartiPrompts, ImageReward, MJHQ-30K, COCO) or a bundled set. [default: the model's]",
+        help="Prompt file (text, PartiPrompts, ImageReward, MJHQ-30K, COCO, JSON Lines) or a bundled set. "
+        "[default: the model's]",
     ),
+    prompts_format: str | None = typer.Option(None, help=format_option.HELP),
     prompts_limit: int | None = typer.Option(None, min=1, help="Use only the first so many prompts."),
     category: str | None = typer.Option(
         None, help="Only prompts of this category, if the file has categories."
@@ -45,8 +48,9 @@ def evaluate(
     ),
     baseline: list[str] | None = typer.Option(
         None,
-        help="Another text-to-image pipeline, folder or hub id, its settings behind a colon: PATH:steps=1 "
-        "(also timesteps=999/499, guidance_scale, height, width, dtype, name, separated by commas). Can be repeated.",
+        help="Another text-to-image pipeline, folder, hub id or model name, its settings behind a colon: PATH:steps=1 "
+        "(also timesteps=999/499, guidance_scale, scheduler, unet, lora, prior, ..., separated by commas: "
+        "docs/published-numbers.md). Can be repeated.",
         show_default=False,
     ),
     calibration: str | None = typer.Option(
@@ -57,6 +61,9 @@ def evaluate(
         None, min=1, help="Steps of uncached and heuristics. [default: the schedules' or the model's]"
     ),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -66,31 +73,30 @@ def evaluate(
     batch_size: int | None = typer.Option(None, min=1, help="Images per batch."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
+    page: bool = typer.Option(
+        True, "--page/--no-page", help="Write report.html, a page to look at, at the end."
+    ),
 ) -> None:
-    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue."""
-    options: dict[str, Any] = dict(locals())
-    family_file.use_family(family)
-    names: tuple[str, ...] | None = None
-    if metrics is not None:
-        names = tuple(name.strip() for name in metrics.split(","))
-        if not all(names):
-            raise ConfigError(f"--metrics {metrics!r} has an empty name: separate names by single commas")
-    for absent in ("out", "family", "baseline", "first_seed"):
-        del options[absent]
-    options.update(
-        schedules=tuple(schedules or ()), baselines=tuple(baseline or ()), metrics=names, **_given(first_seed)
-    )
+    """Compare schedules with the uncached model: quality, latency, MACs. Ctrl-C is safe: run it again to continue.
 
-    from ecad.cli.display import EvaluateDisplay
-    from ecad.evaluating.run import evaluate as run_evaluation
-    from ecad.evaluating.settings import EvaluateSettings
+    \b
+    Examples:
+      ecad evaluate --model pixart-mini pixart-mini/fast fora:3 steps:10 --out results
+      ecad evaluate --model pixart-mini runs/pixart-mini --metrics alignment,psnr --out results
+    """
+    options: dict[str, Any] = dict(locals())
+    del options["page"]
+    options["schedules"] = schedules or ()
+    options["baselines"] = options.pop("baseline") or ()
+    from ecad.functions.evaluate import evaluate as run_evaluation
 
     try:
-        with EvaluateDisplay(f"ecad evaluate: {model} -> {out}") as display:
-            results = run_evaluation(EvaluateSettings(**options), out, display.update)
+        results = run_evaluation(**options, progress=True).results
     except KeyboardInterrupt:
-        print(f"\nstopped; everything is saved in {out}. Continue with the same command.", file=sys.stderr)
+        print(f"\n{_stopped(out)}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if results is None:
+        return  # only a callback stops an evaluation
 
     from rich.console import Console
 
@@ -104,7 +110,11 @@ def evaluate(
         console.print(f"note: {note}", highlight=False, markup=False)
     grid = ", grid.png" if samples else ""
     print(f"{out}: results.json, results.csv, results.md{grid}")
+    if page:
+        write_report(out)
 
 
-def _given(first_seed: int | None) -> dict[str, int]:
-    return {} if first_seed is None else {"first_seed": first_seed}
+def _stopped(out: Path) -> str:
+    if not out.is_dir():
+        return "stopped before there was anything to save"
+    return f"stopped; everything is saved in {out}. Continue with the same command."

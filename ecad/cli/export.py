@@ -18,7 +18,13 @@ def export(
     by: str = typer.Option("macs", help="Kind of speedup: macs (exact) or latency (as measured in the run)."),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
-    """Write one schedule of the front to a file, with its held-out numbers."""
+    """Write one schedule of the front to a file, with its held-out numbers.
+
+    \b
+    Examples:
+      ecad export runs/pixart-mini --speedup 2 -o fast.yaml
+      ecad export runs/pixart-mini --speedup 2 --by latency -o fast.yaml
+    """
     from ecad.report.search_report import SearchReport
     from ecad.schedule import save_schedule
     from ecad.searching.choice import best_at, schedule_with_numbers

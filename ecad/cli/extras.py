@@ -1,14 +1,5 @@
 """Commands that need more than the base installation say so in one line, before they start."""
 
-from __future__ import annotations
+from ecad.functions.extras import need
 
-from importlib.util import find_spec
-
-from ecad.errors import ConfigError
-
-
-def need(*packages: str) -> None:
-    """Raise ConfigError, with the remedy, if one of these packages of the extra `search` is missing."""
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise ConfigError(f"this command needs {', '.join(missing)}: pip install 'ecad[search]'")
+__all__ = ["need"]

@@ -6,7 +6,13 @@ import typer
 
 
 def families(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table.")) -> None:
-    """List the transformer classes that schedules can be applied to, and what can be cached in them."""
+    """List the transformer classes that schedules can be applied to, and what can be cached in them.
+
+    \b
+    Examples:
+      ecad families
+      ecad families --json
+    """
     import json
 
     from rich.console import Console

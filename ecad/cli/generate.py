@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from ecad.cli import family_file
 from ecad.errors import ConfigError, ScheduleError
+
+if TYPE_CHECKING:
+    from ecad.schedule import Schedule
 
 
 def generate(
@@ -24,6 +28,9 @@ def generate(
     seed: int = typer.Option(0, help="Seed of the initial noise."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
+    guidance_scale_2: float | None = typer.Option(
+        None, help="Guidance scale of the second transformer (Wan 2.2)."
+    ),
     true_cfg_scale: float | None = typer.Option(
         None, help="FLUX, Qwen-Image: above 1, a second forward a step."
     ),
@@ -37,13 +44,20 @@ def generate(
     device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),
     embedding_cache: bool = typer.Option(True, help="Keep encoded prompts on disk."),
 ) -> None:
-    """Make one image or video uncached and one with a schedule, side by side, and print both times."""
+    """Make one image or video uncached and one with a schedule, side by side, and print both times.
+
+    \b
+    Examples:
+      ecad generate --model pixart-mini --schedule pixart-mini/fast --prompt "a large red circle on a gray background"
+    """
     family_file.use_family(family)
     from ecad.families import find_model
-    from ecad.schedule import Schedule, heuristic, is_heuristic, load_schedule
+    from ecad.prompts import prompt_set
+    from ecad.schedule import heuristic, is_heuristic, load_schedule
 
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
+    prompt_set("--prompt", [prompt])  # what no text encoder can be told is said in one line
     source = find_model(model)  # an unknown name shows before a schedule is read
     if source.family is not None and source.family.makes_videos:
         out = _checked_out(out, True)
@@ -53,6 +67,8 @@ def generate(
     if not is_heuristic(schedule):
         loaded_schedule = load_schedule(schedule)
         steps = steps or loaded_schedule.steps
+        if true_cfg_scale is None:  # as it was learnt
+            true_cfg_scale = _true_cfg_scale_of(loaded_schedule)
 
     from ecad.arrays import Images
     from ecad.caching import applied
@@ -65,7 +81,7 @@ def generate(
 
     subject = prepare_subject(
         ModelChoice(model, device, dtype, device_map, embedding_cache),
-        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames),
+        Overrides(steps, guidance_scale, true_cfg_scale, height, width, num_frames, guidance_scale_2),
     )
     out = _checked_out(out, subject.makes_videos)
     sampler, pipe = subject.sampler, subject.model.pipe
@@ -101,6 +117,18 @@ def generate(
     print(f"uncached  {plain_s:.3f} s")
     print(f"schedule  {cached_s:.3f} s   {plain_s / cached_s:.2f}x faster   ({title})")
     print(out)
+
+
+def _true_cfg_scale_of(schedule: Schedule) -> float | None:
+    """What a search has recorded; None where nothing is."""
+    value = schedule.model.get("true_cfg_scale")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1.0 <= value <= 1000.0:
+        raise ScheduleError(
+            f"the schedule's model.true_cfg_scale must be a number from 1 to 1000, not {value!r}"
+        )
+    return float(value)
 
 
 def _checked_out(out: Path | None, is_video: bool) -> Path:

@@ -17,31 +17,35 @@ from ecad.cli import (
     generate,
     models,
     plot,
+    report,
     schedule,
     search,
     show,
     status,
 )
+from ecad.cli.completion import completed
+from ecad.cli.groups import EVALUATE, GENERATE, SEARCH, grouped
+from ecad.cli.terminal import use_plain_characters
 from ecad.errors import EcadError
 
 app = typer.Typer(
     help="Learn cache schedules for diffusion transformers, look at them and use them.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("search")(search.search)
-app.command("evaluate")(evaluate.evaluate)
-app.command("status")(status.status)
-app.command("show")(show.show)
-app.command("plot")(plot.plot)
-app.command("export")(export.export)
-app.command("generate")(generate.generate)
-app.command("calibrate")(calibrate.calibrate)
-app.command("models")(models.models)
-app.command("families")(families.families)
-app.command("doctor")(doctor.doctor)
+app.command("search")(grouped(completed(search.search), SEARCH))
+app.command("evaluate")(grouped(completed(evaluate.evaluate), EVALUATE))
+app.command("status")(completed(status.status))
+app.command("show")(completed(show.show))
+app.command("plot")(completed(plot.plot))
+app.command("report")(completed(report.report))
+app.command("export")(completed(export.export))
+app.command("generate")(grouped(completed(generate.generate), GENERATE))
+app.command("calibrate")(completed(calibrate.calibrate))
+app.command("models")(completed(models.models))
+app.command("families")(completed(families.families))
+app.command("doctor")(completed(doctor.doctor))
 app.add_typer(schedule.app, name="schedule", help="Make, show and check schedule files.")
 
 
@@ -62,6 +66,7 @@ def _options(
 
 def main() -> None:
     """Run a command; an expected error is one line and exit code 2, Ctrl-C is exit code 130."""
+    use_plain_characters()
     try:
         app()
     except EcadError as error:

@@ -22,7 +22,13 @@ def models(
     device: str = typer.Option("auto", help="With --inspect of a pipeline: auto, cpu, cuda, cuda:N or mps."),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
-    """List the models that ecad knows by name; or describe one that it does not know."""
+    """List the models that ecad knows by name; or describe one that it does not know.
+
+    \b
+    Examples:
+      ecad models
+      ecad models --inspect ./my-pipeline -o family.yaml
+    """
     if inspect is not None:
         _inspect(inspect, out, device, force)
         return

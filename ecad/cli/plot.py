@@ -38,7 +38,15 @@ def plot(
         False, "--calibration", help="Draw how the outputs change from step to step instead."
     ),
 ) -> None:
-    """Plot the Pareto front with its rivals, or several fronts in one plot; of a search that runs the front so far."""
+    """Plot the Pareto front with its rivals, or several fronts in one plot; of a search that runs the front so far.
+
+    \b
+    Examples:
+      ecad plot runs/pixart-mini
+      ecad plot runs/a runs/b -o fronts.pdf
+      ecad plot runs/pixart-mini --x latency --y difference -o front.png
+      ecad plot --calibration runs/pixart-mini
+    """
     need("matplotlib", "textalloc")
     if out is not None and out.suffix.lower() not in _SUFFIXES:
         raise ConfigError(f"cannot plot to {out}: the name must end in {', '.join(_SUFFIXES)}")
@@ -80,7 +88,7 @@ def _plotted(run: Path, label: str) -> Plotted:
     from ecad.report.results import Results
     from ecad.report.search_report import SearchReport
     from ecad.storage import RunFolder
-    from ecad.storage.log import read_log
+    from ecad.storage.log import read_entries
     from ecad.storage.status import STATUS_NAME
 
     folder = RunFolder(run)
@@ -95,7 +103,7 @@ def _plotted(run: Path, label: str) -> Plotted:
             label, SearchReport.from_json(report, str(run / "report.json")), folder.search_points()
         )
     return so_far(
-        label, config, folder.read_json(STATUS_NAME) or {}, list(read_log(run / "evaluations.jsonl"))
+        label, config, folder.read_json(STATUS_NAME) or {}, list(read_entries(run / "evaluations.jsonl"))
     )
 
 

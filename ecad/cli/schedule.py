@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from ecad.cli import family_file
+from ecad.cli.completion import completed, heuristics
 from ecad.errors import ConfigError, EcadError
 
 app = typer.Typer(no_args_is_help=True)
@@ -26,7 +27,12 @@ def new(
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
     """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,...,
-    output:0,6,8,..., smooth:ALPHA."""
+    output:0,6,8,..., smooth:ALPHA.
+
+    \b
+    Examples:
+      ecad schedule new fora:3 --model pixart-alpha -o every-third.yaml
+    """
     family_file.use_family(family)
     import ecad
     from ecad.families import find_model
@@ -52,7 +58,13 @@ def show(
     family: Path | None = typer.Option(None, help=family_file.HELP),
     steps: int | None = typer.Option(None, help="Denoising steps, for a heuristic."),
 ) -> None:
-    """Draw a schedule in the terminal: a heatmap of steps and blocks for each component."""
+    """Draw a schedule in the terminal: a heatmap of steps and blocks for each component.
+
+    \b
+    Examples:
+      ecad schedule show pixart-mini/fast
+      ecad schedule show fora:3 --model pixart-mini
+    """
     family_file.use_family(family)
     from rich.console import Console
 
@@ -80,7 +92,13 @@ def check(
     compiled: bool = typer.Option(False, "--compiled", help="Time on paper under torch.compile."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Check a schedule file and state its cost."""
+    """Check a schedule file and state its cost.
+
+    \b
+    Examples:
+      ecad schedule check fast.yaml
+      ecad schedule check fast.yaml --model pixart-alpha --device H100 --json
+    """
     family_file.use_family(family)
     from ecad.measuring.paper.devices import PaperCost, paper_device
     from ecad.measuring.schedule_costs import COST_KEYS, costs_of, load_or_make
@@ -141,6 +159,10 @@ def import_(
 
     Name, settings and measurements of an official file are kept as provenance; ecad.apply takes it as it is, too. Masks
     of SmoothCache name no model, so they need --model; a component without a mask is computed in every step.
+
+    \b
+    Examples:
+      ecad schedule import ours_fast.json -o fast.yaml
     """
     from ecad.families import find_model
     from ecad.measuring.schedule_costs import refuse_misfit, shape_of, signature_of
@@ -182,6 +204,11 @@ def export(
     official: an imported schedule gives the file that it was imported from; another one has its MACs in the paper's
     convention as its metrics. cache-dit, sd.cpp and sglang take a steps mask: every step recomputes all or nothing.
     smoothcache has one mask per component. docs/schedules-elsewhere.md says what each can express.
+
+    \b
+    Examples:
+      ecad schedule export fast.yaml -o fast.json
+      ecad schedule export fast.yaml --format cache-dit -o steps.yaml
     """
     from ecad.measuring.schedule_costs import costs_of
     from ecad.schedule import load_schedule
@@ -198,6 +225,12 @@ def export(
     export_schedule(loaded, out, format_, metrics)
     _print_notes([chosen.difference] if chosen.difference else [])
     print(f"{out}: {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed")
+
+
+completed(new, name=heuristics)
+for _command in (show, check, export):
+    completed(_command)
+completed(import_, schedule=lambda incomplete: [])  # a file, which the shell completes itself
 
 
 def _refuse_existing(out: Path, force: bool) -> None:

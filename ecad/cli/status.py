@@ -17,7 +17,21 @@ def status(
     run: Path = typer.Argument(help="Run folder."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Show how a search stands: generation, rate, time left, workers, failures, hypervolume."""
+    """Show how a search stands: generation, rate, time left, workers, failures, hypervolume.
+
+    \b
+    Examples:
+      ecad status runs/pixart-mini
+    """
+    content = read_status(run)
+    if as_json:
+        print(json.dumps(content, indent=1))
+    else:
+        print("\n".join(_lines(content)))
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """What a run folder says of how its search stands."""
     from ecad.storage import RunFolder
     from ecad.storage.status import STATUS_NAME
 
@@ -32,17 +46,19 @@ def status(
     }
     updated = content.get("updated")
     content["silent_s"] = max(0.0, time.time() - updated) if isinstance(updated, (int, float)) else None
-    if as_json:
-        print(json.dumps(content, indent=1))
-    else:
-        print("\n".join(_lines(content)))
+    return content
+
+
+def state_line(content: dict[str, Any]) -> str:
+    """Run, model and state in a line."""
+    return f"{content['run']}: {content['model']}, {_state(content)}"
 
 
 def _lines(content: dict[str, Any]) -> list[str]:
     from ecad.progress import WorkerReport
     from ecad.report.progress import duration, workers_text
 
-    lines = [f"{content['run']}: {content['model']}, {_state(content)}"]
+    lines = [state_line(content)]
     lines.append(f"  evaluations  {content['logged_evaluations']} in the log")
     if "generation" in content:
         lines.append(

@@ -37,9 +37,10 @@ class Wish:
     levels: tuple[int, ...] | None = None
 
 
-def read_wishes(texts: Sequence[str]) -> list[Wish]:
-    """Files, folders, run folders' fronts, bundled names, heuristics and `steps:N`; reads files, loads no model."""
-    return [wish for text in texts for wish in _read(text)]
+def read_wishes(given: Sequence[str | Schedule]) -> list[Wish]:
+    """Files, folders, run folders' fronts, bundled names, heuristics, `steps:N` and schedules themselves; reads files,
+    loads no model."""
+    return [wish for each in given for wish in ([_of(each)] if isinstance(each, Schedule) else _read(each))]
 
 
 def schedule_steps(wishes: Sequence[Wish]) -> int | None:
@@ -104,6 +105,12 @@ def distinct(contenders: Sequence[Contender]) -> list[Contender]:
                 f"two rows would be called {name!r}: rename one of the files, or give a baseline a name"
             )
     return list(contenders)
+
+
+def _of(schedule: Schedule) -> Wish:
+    digest = schedule.digest()[:8]
+    name = schedule.name or digest
+    return Wish(name, f"{name} ({digest})", Kind.SCHEDULE, schedule)
 
 
 def _read(text: str) -> Iterator[Wish]:

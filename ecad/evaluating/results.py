@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ecad.evaluating.setup import PreparedEvaluation
 from ecad.measuring.measurements import Outcome
+from ecad.measuring.paper.rows import seconds_on_paper
 from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Quality, Row
 from ecad.report.results import MetricColumn, Results
+from ecad.sampling.base import Job
 from ecad.scoring import Scorer, SetScorer, metric_of
 from ecad.scoring.videos import frames_note, sampled_frames
 
 Distances = Mapping[str, Mapping[str, float]]  # metric of a whole set -> row -> its distance to the reference
 
 
-def results_of(prepared: PreparedEvaluation, outcomes: Sequence[Outcome], distances: Distances) -> Results:
+def results_of(
+    prepared: PreparedEvaluation,
+    outcomes: Sequence[Outcome],
+    distances: Distances,
+    samples: Sequence[Job] = (),
+) -> Results:
+    """`samples` are the images that the folder keeps of each row."""
     metrics = _metrics(prepared)
+    prompts = prepared.prompts.prompts
+    paper_s = seconds_on_paper(prepared.contenders, prepared.subject.workload, prepared.settings.batch_size)
     return Results(
-        about=_about(prepared, outcomes[0]),
+        about={
+            **_about(prepared, outcomes[0]),
+            "samples": [{"prompt": prompts[job.prompt_index], "seed": job.seed} for job in samples],
+        },
         metrics=metrics,
         notes=_notes(prepared),
-        rows=[_row(prepared, metrics, outcome, outcomes[0], distances) for outcome in outcomes],
+        rows=[
+            replace(_row(prepared, metrics, outcome, outcomes[0], distances), paper_s=seconds)
+            for outcome, seconds in zip(outcomes, paper_s, strict=True)
+        ],
     )
 
 
 def _about(prepared: PreparedEvaluation, uncached: Outcome) -> dict[str, Any]:
     settings, generation = prepared.settings, prepared.subject.settings
     true_cfg = {} if generation.true_cfg_scale == 1.0 else {"true_cfg_scale": generation.true_cfg_scale}
+    if generation.guidance_scale_2 is not None:
+        true_cfg["guidance_scale_2"] = generation.guidance_scale_2
     frames = {"frames": frames_note(generation.num_frames)} if prepared.subject.makes_videos else {}
     return {
         "model": prepared.subject.source.name,
@@ -126,7 +145,7 @@ def _notes(prepared: PreparedEvaluation) -> list[str]:
     if any(contender.pipeline is not None for contender in prepared.contenders):
         notes.append(
             "baselines are other models, run through their own pipeline with its defaults: no fidelity to uncached; "
-            "their MACs are counted by torch in the denoising network"
+            "their MACs are counted by torch in all their denoising networks"
         )
     return notes
 

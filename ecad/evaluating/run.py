@@ -18,12 +18,16 @@ from ecad.errors import RunError, ScoreError
 from ecad.evaluating.results import results_of
 from ecad.evaluating.settings import EvaluateSettings, ResolvedEvaluateSettings
 from ecad.evaluating.setup import PreparedEvaluation, prepare_evaluation
+from ecad.families.registry import is_shipped
+from ecad.families.spec_file import FAMILY_FILE, dump_family
 from ecad.measuring.comparison import Comparison
 from ecad.measuring.measurements import Key, Measurement
 from ecad.report.evaluate_tables import results_csv, results_markdown
 from ecad.report.images import image_grid, png_bytes, read_png
 from ecad.report.results import Results
+from ecad.report.samples import SAMPLES, SCHEDULES, file_name, row_folder, sample_stem
 from ecad.sampling.base import Job
+from ecad.schedule import dump_schedule
 from ecad.scoring import SetScorer
 from ecad.scoring.references import load_reference
 from ecad.scoring.videos import strip
@@ -58,11 +62,19 @@ def evaluate(
         }
         measurements = _measure(prepared, comparison, folder, observer)
         distances = _distances(prepared, comparison, folder, references)
-        results = results_of(prepared, comparison.outcomes(measurements.values()), distances)
+        samples = _sample_jobs(resolved, comparison.jobs)
+        results = results_of(prepared, comparison.outcomes(measurements.values()), distances, samples)
+        for contender in prepared.contenders:
+            if contender.schedule is not None:
+                row = _row_folder(comparison, contender.name)
+                folder.write_bytes(f"{SCHEDULES}/{row}.yaml", dump_schedule(contender.schedule).encode())
         folder.write_json("results.json", results.to_json())
+        family = prepared.subject.model.family
+        if not is_shipped(family):  # what its rows' schedules cannot be read without
+            folder.write_text(FAMILY_FILE, dump_family(family))
         folder.write_text("results.csv", results_csv(results))
         folder.write_text("results.md", results_markdown(results))
-        if _sample_jobs(resolved, comparison.jobs):
+        if samples:
             folder.write_bytes("grid.png", _grid(prepared, comparison, folder))
     return results
 
@@ -150,13 +162,7 @@ def _grid(prepared: PreparedEvaluation, comparison: Comparison, folder: ResultsF
 
 
 def _row_folder(comparison: Comparison, contender: str) -> str:
-    """A folder name per contender: its place in the table, and its name as far as file systems take it."""
-    place = [each.name for each in comparison.contenders].index(contender)
-    return f"{place:02d}-{_file_name(contender)}"
-
-
-def _file_name(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)[:60]
+    return row_folder([each.name for each in comparison.contenders].index(contender), contender)
 
 
 def _networks(scorers: Sequence[SetScorer]) -> list[SetScorer]:
@@ -165,11 +171,11 @@ def _networks(scorers: Sequence[SetScorer]) -> list[SetScorer]:
 
 
 def _features_file(scorer: SetScorer, row: str, batch: int) -> str:
-    return f"features/{_file_name(scorer.features_name)}/{row}/{batch:05d}.npy"
+    return f"features/{file_name(scorer.features_name)}/{row}/{batch:05d}.npy"
 
 
 def _sample_file(row: str, job: Job) -> str:
-    return f"samples/{row}/{job.prompt_index:03d}-{job.seed}.png"
+    return f"{SAMPLES}/{row}/{sample_stem(*job)}.png"
 
 
 def _to_record(measurement: Measurement) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ecad.errors import ConfigError
 from ecad.families import find_model
 from ecad.sampling.generation import HELDOUT_FIRST_SEED, ModelChoice, Overrides
+from ecad.schedule import Schedule
 
 _DEFAULT_BATCH_SIZE = 8
 
@@ -15,16 +16,17 @@ _DEFAULT_BATCH_SIZE = 8
 class EvaluateSettings:
     """What `ecad evaluate` is asked for. None means the model's own recommendation.
 
-    `schedules` and `baselines` are as the user types them. `seeds` counts images per prompt; the first has the seed
-    `first_seed`, far from those of a search. `reference` is for metrics of a whole set: a folder of images or an
-    .npz file. `calibration` is a file of `ecad calibrate`, for smooth:ALPHA. `samples` is the number of prompts in
-    the sample grid.
+    `schedules` (from Python also themselves) and `baselines` are as the user types them. `seeds` counts images per
+    prompt; the first has the seed `first_seed`, far from those of a search. `reference` is for metrics of a whole set:
+    a folder of images or an .npz file. `calibration` is a file of `ecad calibrate`, for smooth:ALPHA. `samples` is the
+    number of prompts in the sample grid.
     """
 
     model: str
-    schedules: tuple[str, ...] = ()
+    schedules: tuple[str | Schedule, ...] = ()
     baselines: tuple[str, ...] = ()
     prompts: str | None = None
+    prompts_format: str | None = None
     prompts_limit: int | None = None
     category: str | None = None
     metrics: tuple[str, ...] | None = None
@@ -42,6 +44,7 @@ class EvaluateSettings:
     device: str = "auto"
     samples: int = 6
     calibration: str | None = None
+    guidance_scale_2: float | None = None
 
     def resolved(self) -> ResolvedEvaluateSettings:
         """With the model's recommendations in place of None, as far as they are known without loading it."""
@@ -67,6 +70,10 @@ class EvaluateSettings:
                 raise ConfigError(f"the number of {name} must be at least {low}, not {value}")
         if self.guidance_scale is not None and not self.guidance_scale >= 0.0:
             raise ConfigError(f"the guidance scale must be a number from 0 up, not {self.guidance_scale}")
+        if self.guidance_scale_2 is not None and not self.guidance_scale_2 >= 0.0:
+            raise ConfigError(
+                f"the second guidance scale must be a number from 0 up, not {self.guidance_scale_2}"
+            )
         if self.true_cfg_scale is not None and not self.true_cfg_scale >= 1.0:
             raise ConfigError(f"the true CFG scale must be a number from 1 up, not {self.true_cfg_scale}")
         batch_size = self.batch_size or recommended.get("batch_size", _DEFAULT_BATCH_SIZE)
@@ -80,7 +87,13 @@ class EvaluateSettings:
     @property
     def overrides(self) -> Overrides:
         return Overrides(
-            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+            self.steps,
+            self.guidance_scale,
+            self.true_cfg_scale,
+            self.height,
+            self.width,
+            self.num_frames,
+            self.guidance_scale_2,
         )
 
 

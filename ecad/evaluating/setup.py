@@ -56,7 +56,9 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
 
     Everything that can be wrong is found before the folder is changed, and what is quick to find first.
     """
-    prompts = load_prompts(settings.prompts, settings.prompts_limit, settings.category)
+    prompts = load_prompts(
+        settings.prompts, settings.prompts_limit, settings.category, settings.prompts_format
+    )
     wishes = read_wishes(settings.schedules)
     specs = [parse_baseline(text) for text in settings.baselines]
     scorers, set_scorers = make_metrics(settings.metrics, settings.device)
@@ -230,6 +232,7 @@ def _identity(
                 "height": spec.height,
                 "width": spec.width,
                 "dtype": spec.dtype,
+                **spec.made_of(),
             }
             for spec in specs
         ],
@@ -245,6 +248,8 @@ def _generation_identity(generation: GenerationSettings) -> dict[str, Any]:
     values = asdict(generation)
     if values["true_cfg_scale"] == 1.0:
         del values["true_cfg_scale"]
+    if values["guidance_scale_2"] is None:
+        del values["guidance_scale_2"]
     if values["num_frames"] == 1:
         del values["num_frames"]
     del values["levels"]  # all of them; rows have their own

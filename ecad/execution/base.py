@@ -68,6 +68,11 @@ class ExecutionSettings:
     def uses_ray(self) -> bool:
         return self.workers is not None or self.ray_address is not None
 
+    @property
+    def local_processes(self) -> int:
+        """How many processes evaluate on this machine, where that is known before they start."""
+        return 1 if self.ray_address is not None else max(1, self.workers or 1)
+
     def threads_each(self, here: int) -> int:
         """Threads of each process where `here` threads are usual: they are shared between workers on one machine.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ BUNDLED: tuple[str, ...] = tuple(name for name, preset in PRESETS.items() if pre
 _FORMER_CLASS = "Transformer2DModel"
 _CLASS_BY_NORM = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
 
+# How the names of pipelines begin that were handed over as objects; see `handed_over`.
+OBJECT = "object:"
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -40,6 +44,7 @@ class ModelSource:
     `family` and `transformer_config` are None for a hub id that is not a preset: they are known after loading.
     `template` is the preset whose recommendations hold: its own, or for a folder that of the same pipeline class whose
     transformer is most alike (FLUX with a guidance embedding: dev, without: schnell); None for a family without any.
+    `pipe` is the pipeline itself, if it was handed over as an object: then there are no files.
     """
 
     name: str
@@ -49,6 +54,7 @@ class ModelSource:
     family: Family | None
     transformer_config: Mapping[str, Any] | None
     template: Preset | None = None
+    pipe: Any = field(default=None, compare=False, repr=False)
 
     @property
     def is_template_architecture(self) -> bool:
@@ -81,6 +87,8 @@ def find_model(name: str) -> ModelSource:
     preset = find_preset(name)
     if preset is not None:
         return _from_preset(preset)
+    if name.startswith(OBJECT):
+        return _from_object(name)
     try:
         path = Path(name).expanduser()
         is_folder = path.is_dir()
@@ -96,6 +104,28 @@ def find_model(name: str) -> ModelSource:
     close = difflib.get_close_matches(name, model_names(), n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known names: {', '.join(PRESETS)}"
     raise ModelError(f"unknown model {name!r}: not a preset, a local folder or a hub id 'owner/name'; {hint}")
+
+
+_handed_over: dict[str, ModelSource] = {}
+
+
+@contextmanager
+def handed_over(name: str, source: ModelSource) -> Iterator[None]:
+    """While inside, `find_model` knows a pipeline object by this name, which begins with `OBJECT`."""
+    _handed_over[name] = source
+    try:
+        yield
+    finally:
+        del _handed_over[name]
+
+
+def _from_object(name: str) -> ModelSource:
+    if name not in _handed_over:
+        raise ModelError(
+            f"{name} is a pipeline that was handed over in Python: go on there, with the same one "
+            "(ecad.search(pipe, resume=...))"
+        )
+    return _handed_over[name]
 
 
 def _from_preset(preset: Preset) -> ModelSource:

@@ -138,6 +138,18 @@ class BlockList:
 
 
 @dataclass(frozen=True)
+class TakeOver:
+    """Two transformers that take turns in a call: the second one has the less noisy steps (Wan 2.2).
+
+    Those are the timesteps below `boundary_ratio` of the timesteps of training; `scheduler` is the config of the
+    pipeline's scheduler, with its `_class_name`, which says what timesteps there are.
+    """
+
+    boundary_ratio: float
+    scheduler: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Preset:
     """A model by name, with the settings its authors recommend.
 
@@ -169,6 +181,8 @@ class Preset:
     aliases: tuple[str, ...] = ()
     note: str = ""
     true_cfg_scale: float = 1.0  # of families whose `guidance_setting` it is
+    guidance_scale_2: float | None = None  # of the second transformer, where there are two; None: the same
+    take_over: TakeOver | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +191,8 @@ class Workload:
 
     `rows` is the number of rows that pass the transformer for one image: 2 with classifier-free guidance (in one
     forward or in two, which costs the same), else 1. `image_tokens` and `text_tokens` are per row, those of a video are
-    all frames'. `transformer` holds the numbers of its config. The steps are the schedule's.
+    all frames'. `transformer` holds the numbers of its config. The steps are the schedule's. Where another transformer
+    takes over, that one computes everything in its first step.
     """
 
     family: str
@@ -191,6 +206,7 @@ class Workload:
     rows: int
     num_frames: int = 1
     latent_frames: int = 1
+    take_over: TakeOver | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +223,7 @@ class CountedWorkload:
     constant_macs: int
     output_values: ComponentNumbers
     whole_output_values: int = 0
+    take_over: TakeOver | None = None
 
 
 class StepMacs(NamedTuple):

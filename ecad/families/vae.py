@@ -29,6 +29,8 @@ def vae_scales(source: ModelSource) -> VaeScales:
     preset = source.preset
     if preset is not None:
         return VaeScales(preset.vae_scale_factor, preset.vae_temporal_factor)
+    if source.pipe is not None:
+        return scales_of(source.pipe.vae.config)
     if not source.is_local:
         return VaeScales(_HUB_PIXELS, 1)
     path = Path(source.location) / "vae" / "config.json"

@@ -8,6 +8,7 @@ from ecad.errors import ConfigError
 from ecad.families.catalog import ModelSource
 from ecad.families.family import Workload
 from ecad.families.layers import whole_number
+from ecad.families.take_over import take_over_of
 from ecad.families.vae import vae_scales
 
 
@@ -73,6 +74,7 @@ def workload_for(
         rows=2 if has_guidance_rows else 1,
         num_frames=num_frames,
         latent_frames=token_frames * frames_per_token,
+        take_over=take_over_of(source),
     )
 
 

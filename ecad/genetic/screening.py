@@ -1,8 +1,12 @@
 """Many children are made, and those of which a model of the answers so far expects the most are asked for.
 
 An evaluation costs images; a child costs nothing. The model (a Gaussian process) predicts quality from what a
-calibration says of the errors that a schedule makes, the costs are known exactly. One child in three is asked for
+calibration says of the errors that a schedule makes, the costs are known exactly. One child in six is asked for
 whatever the model thinks of it: where the model is wrong, the search is still one.
+
+The model is one of the losses' square roots: its error in losses is larger than what separates good schedules. Every
+other child is chosen by what it would add to the front in square roots, where .16 instead of .25 is worth as much as
+none instead of .01; the others by what they would add in losses, most of which is where images are nearly ruined.
 """
 
 from __future__ import annotations
@@ -15,18 +19,19 @@ from pymoo.core.population import Population
 
 from ecad.arrays import BoolArray, FloatArray
 from ecad.genetic.base import Objectives
-from ecad.genetic.front import hypervolume, nondominated
+from ecad.genetic.front import nondominated
 from ecad.genetic.surrogate import GaussianProcess
 
 # Genomes (n, genes) -> the objective of cost (n,), exactly, and features (n, d) from which quality can be predicted.
 Describe = Callable[[BoolArray], tuple[FloatArray, FloatArray]]
 
 # Children made per child that is asked for, and how many of the latter are not screened: one in so many.
-_CHILDREN = 12
-_UNSCREENED = 3
+_CHILDREN = 40
+_UNSCREENED = 6
 
-# The benefit of the doubt, in standard deviations of a prediction.
-_DOUBT = 0.5
+# The benefit of the doubt, in standard deviations of a prediction, and the power of the loss's square root that counts:
+# in turn, from what is likely to what is possible.
+_VIEWS = ((0.0, 1), (0.5, 2), (1.0, 1), (0.0, 2), (0.5, 1), (1.0, 2))
 
 # With fewer answers the model would know nothing; with more, the newest are enough.
 _FEWEST_ANSWERS, _MOST_ANSWERS = 12, 600
@@ -52,31 +57,37 @@ class Screening:
 
     def choose(self, children: BoolArray, count: int) -> list[int]:
         """Indices of `count` of the children (n, genes): greedily those that add most to the front's hypervolume."""
-        losses = np.array(self._losses)
-        known = np.isfinite(losses) & np.isfinite(self._costs)
+        known = np.isfinite(self._losses) & np.isfinite(self._costs)
         if len(children) <= count or known.sum() < _FEWEST_ANSWERS:
             return list(range(min(count, len(children))))
         unscreened = [index for index in range(count) if index % _UNSCREENED == _UNSCREENED - 1]
-        # Failures and what was below the limit count as the worst that was seen.
-        losses = np.where(known, losses, losses[known].max())
+        losses = _root_losses(np.array(self._losses), known)
         model = GaussianProcess.fit(np.stack(self._features[-_MOST_ANSWERS:]), losses[-_MOST_ANSWERS:])
-        described, features = self._describe(children)
-        costs = described.tolist()
+        costs, features = self._describe(children)
         means, deviations = model.predict(features)
-        hopes = (means - _DOUBT * deviations).clip(min=losses.min()).tolist()
         points = list(zip(np.array(self._costs)[known].tolist(), losses[known].tolist(), strict=True))
         reference = max(point[0] for point in points), max(point[1] for point in points)
-        left = [index for index in range(len(children)) if index not in unscreened]
         chosen = list(unscreened)
-        while len(chosen) < count and left:
-            gains = _gains(points, [(costs[index], hopes[index]) for index in left], reference)
-            if max(gains) > 0:
-                best = left[int(np.argmax(gains))]
-            else:  # nothing is expected to add anything: those that come nearest
-                best = min(left, key=lambda index: _behind(points, costs[index], hopes[index]))
+        is_left = np.ones(len(children), dtype=np.bool_)
+        is_left[chosen] = False
+        while len(chosen) < count and is_left.any():
+            doubt, power = _VIEWS[len(chosen) % len(_VIEWS)]
+            hoped = (means - doubt * deviations).clip(min=0.0)
+            gains = _gains(
+                [(cost, loss**power) for cost, loss in points],
+                costs,
+                hoped**power,
+                (reference[0], reference[1] ** power),
+            )
+            best = int(np.argmax(np.where(is_left, gains, -1.0)))
+            if gains[best] <= 0:  # nothing is expected to add anything: the one that comes nearest
+                behind = [
+                    _behind(points, float(cost), float(loss)) for cost, loss in zip(costs, hoped, strict=True)
+                ]
+                best = int(np.argmin(np.where(is_left, behind, np.inf)))
             chosen.append(best)
-            left.remove(best)
-            points.append((costs[best], hopes[best]))
+            is_left[best] = False
+            points.append((float(costs[best]), float(hoped[best])))
         return sorted(chosen)
 
 
@@ -95,18 +106,28 @@ class ScreenedMating:
         return children[self._screening.choose(children.get("X").astype(np.bool_), count)]
 
 
+def _root_losses(losses: FloatArray, known: BoolArray) -> FloatArray:
+    """Square roots of what is lost against the best.
+
+    What is not `known` (failures, and what was below the limit) counts as the worst that is.
+    """
+    lost = np.where(known, losses, losses[known].max()) - losses[known].min()
+    return np.asarray(np.sqrt(lost))
+
+
 def _gains(
-    points: list[tuple[float, float]], candidates: list[tuple[float, float]], reference: tuple[float, float]
-) -> list[float]:
-    """What each candidate alone would add to the hypervolume of the points; both objectives are minimised."""
-
-    def volume(given: list[tuple[float, float]]) -> float:
-        costs, losses = zip(*given, strict=True)
-        return hypervolume(costs, [-loss for loss in losses], reference[0], -reference[1])
-
+    points: list[tuple[float, float]], costs: FloatArray, losses: FloatArray, reference: tuple[float, float]
+) -> FloatArray:
+    """What each candidate, given by `costs` and `losses` of shape (n,), alone would add to the hypervolume of the
+    points; both objectives are minimised."""
     front = [points[index] for index in nondominated([p[0] for p in points], [-p[1] for p in points])]
-    before = volume(front)
-    return [volume([*front, candidate]) - before for candidate in candidates]
+    front = [point for point in front if point[0] < reference[0]]
+    # Between one cost of the front and the next the smallest loss is that of the former, below all of them the worst.
+    edges = np.array([-np.inf, *(cost for cost, _ in front), reference[0]])
+    smallest = np.array([reference[1], *(loss for _, loss in front)]).clip(max=reference[1])
+    widths = (edges[1:] - np.maximum(edges[:-1], costs[:, None])).clip(min=0.0)
+    gains: FloatArray = (widths * (smallest - losses[:, None]).clip(min=0.0)).sum(axis=1)
+    return gains
 
 
 def _behind(points: list[tuple[float, float]], cost: float, loss: float) -> float:

@@ -22,12 +22,15 @@ from ecad.prompts import PromptSet
 from ecad.sampling.base import Job, Sampler, batches_of, jobs_for
 from ecad.scoring.base import Scorer, check_scores
 
+OnMeasured = Callable[[Measurement, Sequence[Job], Images], None]
+
 
 class Comparison:
     """The first contender is the uncached model: its images are the references of fidelity metrics.
 
     All contenders do one batch before any does the next, so slow drifts of the machine hit all alike and ratios
     of latencies are taken within a batch; another one is first in each batch.
+    `summed_runs` is as `ecad.apply` takes it.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Comparison:
         seeds_per_prompt: int,
         first_seed: int,
         batch_size: int,
+        summed_runs: bool | None = None,
     ) -> None:
         if not contenders or contenders[0].schedule is not None or contenders[0].pipeline is not None:
             raise ConfigError("the first row of a comparison must be the uncached model")
         self.contenders = tuple(contenders)
+        self._summed_runs = summed_runs
         self.jobs = jobs_for(len(prompts), seeds_per_prompt, first_seed)
         self.batch_size = batch_size
         self._batches = list(batches_of(self.jobs, batch_size))
@@ -188,7 +193,7 @@ class Comparison:
         sampler = self._sampler_of(contender)
         context: AbstractContextManager[object] = nullcontext()
         if contender.schedule is not None:
-            context = applied(sampler.pipe, contender.schedule)
+            context = applied(sampler.pipe, contender.schedule, summed_runs=self._summed_runs)
         with context:
             return sampler.sample_timed(self._conditioning, batch)
 
@@ -222,9 +227,12 @@ def compare(
     seeds_per_prompt: int,
     first_seed: int,
     batch_size: int,
+    summed_runs: bool | None = None,
     on_images: Callable[[int, int], None] | None = None,
+    keep: OnMeasured = lambda measurement, jobs, images: None,
 ) -> list[Outcome]:
-    """The whole comparison at once. `on_images(done, total)` is called after each batch of each contender."""
+    """The whole comparison at once. `on_images(done, total)` is called after each batch of each contender, and `keep`
+    is given its images."""
     comparison = Comparison(
         contenders,
         sampler,
@@ -233,11 +241,13 @@ def compare(
         seeds_per_prompt=seeds_per_prompt,
         first_seed=first_seed,
         batch_size=batch_size,
+        summed_runs=summed_runs,
     )
     measurements = []
     done, total = 0, len(comparison.jobs) * len(comparison.contenders)
-    for measurement, batch, _ in comparison.run():
+    for measurement, batch, images in comparison.run():
         measurements.append(measurement)
+        keep(measurement, batch, images)
         done += len(batch)
         if on_images is not None:
             on_images(done, total)

@@ -9,7 +9,8 @@ pipeline pads to 300) and 512 for FLUX; of other families, which it knows not, w
 workload. So "paper" depends on the architecture and the resolution only and compares
 with published numbers; "true" is the work. Norms, activations, softmax, rotary embeddings and other elementwise
 work count in neither. Step 0 counts every component, as it always recomputes. A family without formulas has "true"
-MACs only, as torch counted them in one step (`CountedWorkload`).
+MACs only, as torch counted them in one step (`CountedWorkload`). Where another transformer of the pipeline takes over
+(Wan 2.2), everything is recomputed, whatever the schedule says of that step (`executed`).
 
 `stored_bytes` is what a schedule costs in memory, from the architecture alone as well.
 """
@@ -43,12 +44,18 @@ def constant_macs(workload: Work, convention: str = "true") -> int:
     return _count(workload, convention)[1]
 
 
+def executed(schedule: Schedule, workload: Work) -> Schedule:
+    """What of the schedule really runs on this model: without dead compute, all of a step in which another transformer
+    takes over."""
+    return effective(schedule, _take_over_step(workload, schedule.steps))
+
+
 def schedule_macs(schedule: Schedule, workload: Work, convention: str = "true") -> int:
     """MACs of one image's denoising (of the paper's two rows in its convention) with this schedule, all steps."""
     _check_fit(schedule, workload)
     components, constant = _count(workload, convention)
-    counted = effective(schedule) if convention == "true" else schedule
-    return schedule.transformer_runs * constant + _of_executions(counted, components)
+    counted = executed(schedule, workload) if convention == "true" or workload.take_over else schedule
+    return counted.transformer_runs * constant + _of_executions(counted, components)
 
 
 def dead_macs(schedule: Schedule, workload: Work) -> int:
@@ -93,16 +100,35 @@ def stored_bytes(
     bytes_per_value: int,
     first_step: int = 0,
     summed_runs: bool = False,
+    everywhere: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Bytes of stored outputs that are held after each step, of one image: shape (steps,), the last one 0.
 
     `bytes_per_value` is 2 for float16 and bfloat16, 4 for float32. The most of a call is their maximum; a call that
     enters the schedule late (image-to-image) starts at `first_step`. A batch holds this once for every image. With
-    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays.
+    `summed_runs` stretches of reused blocks are held as three sums in float32 each, where that pays
+    in time, or with `everywhere` in memory (`ecad.apply(..., summed_runs=True)`).
     """
     _check_fit(schedule, workload)
+    take_over = _take_over_step(workload, schedule.steps)
+    held = _stored_bytes(schedule, workload, bytes_per_value, first_step, summed_runs, everywhere)
+    if take_over is None or take_over <= first_step:
+        return held
+    # The second transformer stores what it reads itself, and what the first one has stored is dropped.
+    later = _stored_bytes(schedule, workload, bytes_per_value, take_over, summed_runs, everywhere)
+    return np.concatenate([held[:take_over], later[take_over:]])
+
+
+def _stored_bytes(
+    schedule: Schedule,
+    workload: Work,
+    bytes_per_value: int,
+    first_step: int,
+    summed_runs: bool,
+    everywhere: bool,
+) -> npt.NDArray[np.int64]:
     values = component_output_values(workload)
-    plan = plan_execution(schedule, first_step, summed_runs)
+    plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     total = plan.keeps_output.astype(np.int64) * whole_output_values(workload)
     largest = 0
     for block_list, index, numbers in _by_block(schedule, values):
@@ -111,7 +137,7 @@ def stored_bytes(
     if not summed_runs:
         return total * bytes_per_value
     # Only families of one block list sum up, whose outputs are all of one size.
-    return total * bytes_per_value + stretches_after_step(schedule, first_step) * 3 * 4 * largest
+    return total * bytes_per_value + stretches_after_step(schedule, first_step, everywhere) * 3 * 4 * largest
 
 
 def _of_executions(schedule: Schedule, numbers: ComponentNumbers) -> int:
@@ -153,6 +179,15 @@ def _formulas(workload: Workload) -> Formulas:
 
 def _no_formulas(workload: Work) -> ModelError:
     return ModelError(f"there are no formulas for the MACs of family {workload.family!r}")
+
+
+def _take_over_step(workload: Work, steps: int) -> int | None:
+    if workload.take_over is None:
+        return None
+    # diffusers, whose schedulers say what timesteps there are
+    from ecad.sampling.take_over import take_over_step
+
+    return take_over_step(workload.take_over, steps)
 
 
 def _check_fit(schedule: Schedule, workload: Work) -> None:

@@ -10,7 +10,7 @@ from ecad.families import ModelSource, find_model
 from ecad.families.family import Workload
 from ecad.families.recognition import Evidence, fitting_presets
 from ecad.families.workload import workload_for
-from ecad.measuring.macs import schedule_macs, speedup_macs, stored_bytes
+from ecad.measuring.macs import executed, schedule_macs, speedup_macs, stored_bytes
 from ecad.measuring.paper.devices import PaperCost
 from ecad.sampling.generation import DEFAULT_STEPS
 from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
@@ -145,13 +145,14 @@ def _on_paper(schedule: Schedule, workload: Workload, paper: PaperCost, images: 
     from ecad.measuring.paper.table import paper_table  # torch, which the rest does without
 
     table = paper_table(workload, paper.device, images=images, is_compiled=paper.is_compiled)
+    ran = executed(schedule, workload)
     values = (
         paper.device.name,
         paper.is_compiled,
         images,
-        table.predict(schedule),
+        table.predict(ran),
         table.uncached_s(schedule.steps),
-        table.speedup(schedule),
+        table.speedup(ran),
     )
     return dict(zip(PAPER_KEYS, values, strict=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ecad.errors import ConfigError
 from ecad.families import get_family
 from ecad.measuring.macs import Work, component_output_values, stored_bytes, whole_output_values
-from ecad.schedule import ScheduleShape, heuristic
+from ecad.schedule import Schedule, ScheduleShape, heuristic
 
 
 def most_stored_bytes(workload: Work, bytes_per_value: int) -> int:
@@ -19,33 +19,64 @@ def most_stored_bytes(workload: Work, bytes_per_value: int) -> int:
     return values * bytes_per_value
 
 
+def most_held_bytes(
+    schedule: Schedule, workload: Work, bytes_per_value: int, summed_runs: bool | None = None
+) -> int:
+    """Of one image, after the step in which it is most; `summed_runs` as `ecad.apply` takes it."""
+    is_summed, everywhere = summed_runs is not False, summed_runs is True
+    held = stored_bytes(schedule, workload, bytes_per_value, summed_runs=is_summed, everywhere=everywhere)
+    return int(held.max())
+
+
 def stored_memory_note(
-    workload: Work, bytes_per_value: int, batch_size: int, steps: int, free_bytes: int | None
+    workload: Work,
+    bytes_per_value: int,
+    batch_size: int,
+    steps: int,
+    free_bytes: int | None,
+    summed_runs: bool = False,
+    only_whole_steps: bool = False,
 ) -> str:
     """One line on the memory of stored outputs of a batch.
 
-    ConfigError, with the remedy, if not even what `fora:2` holds, which reuses everything in every other step, is free.
+    With `only_whole_steps` candidates compute everything in a step or nothing. ConfigError, with the remedy, if not
+    even what `fora:2` holds, which reuses everything in every other step, is free.
     """
-    shape = ScheduleShape(
-        workload.family, steps, get_family(workload.family).block_counts(workload.transformer)
-    )
-    one = int(stored_bytes(heuristic("fora:2", shape), workload, bytes_per_value).max())
+    family = get_family(workload.family)
+    shape = ScheduleShape(workload.family, steps, family.block_counts(workload.transformer))
+    every_other = heuristic("fora:2", shape)
+    one = most_held_bytes(every_other, workload, bytes_per_value, summed_runs)
     if free_bytes is not None and one * batch_size > free_bytes:
-        fits = free_bytes // one
-        remedy = (
-            f"give --batch-size {fits} or less"
-            if fits
-            else "make it smaller (--height, --width, of a video --num-frames), or take a device with more memory"
+        remedies = []
+        summed = most_held_bytes(every_other, workload, bytes_per_value, summed_runs=True)
+        if summed < one and (fits := free_bytes // summed):
+            batch = "" if fits >= batch_size else f" with --batch-size {fits} or less"
+            remedies.append(f"give --summed-runs{batch} (then {_gigabytes(summed * min(fits, batch_size))})")
+        if fits := free_bytes // one:
+            remedies.append(f"give --batch-size {fits} or less")
+        remedy = ", or ".join(remedies) or (
+            "make it smaller (--height, --width, of a video --num-frames), or take a device with more memory"
         )
         raise ConfigError(
             f"the stored outputs of a batch of {batch_size} take {_gigabytes(one * batch_size)} where every block is "
             f"reused, and {_gigabytes(free_bytes)} are free: {remedy}"
         )
-    most = most_stored_bytes(workload, bytes_per_value)
+    most = one if only_whole_steps and summed_runs else most_stored_bytes(workload, bytes_per_value)
     free = "" if free_bytes is None else f", of {_gigabytes(free_bytes)} of memory"
+    how = ", as sums" if summed_runs else ""
     return (
-        f"stored outputs of a batch of {batch_size}: {_gigabytes(one * batch_size)} where every block is reused, at "
-        f"most {_gigabytes(most * batch_size)}{free}"
+        f"stored outputs of a batch of {batch_size}: {_gigabytes(one * batch_size)} where every block is reused{how}, "
+        f"at most {_gigabytes(most * batch_size)}{free}"
+    )
+
+
+def too_large(held_bytes: int, images: int, free_bytes: int) -> str | None:
+    """Why a schedule that holds so many bytes of an image cannot be followed with so many images; None if it can."""
+    if held_bytes * images <= free_bytes:
+        return None
+    return (
+        f"the stored outputs of {images} image{'s' if images > 1 else ''} take {_gigabytes(held_bytes * images)}, and "
+        f"{_gigabytes(free_bytes)} are free"
     )
 
 

@@ -1,182 +1,144 @@
-"""The prompt files of the field, as users have them, recognised by their content.
+"""The prompt files of the field, as users have them: which format a file has.
 
-| format | looks like |
-|---|---|
-| text | one prompt per line, `#` starts a comment line (DrawBench, COCO captions as text, ecad's own sets) |
-| table | a header with a column Prompt, Prompts or Caption, separated by tabs (PartiPrompts) or commas |
-| ImageReward JSON | `[{"id": ..., "prompt": ...}, ...]` |
-| JSON list | `["prompt", ...]` |
-| MJHQ-30K JSON | `{"<image name>": {"category": ..., "prompt": ...}, ...}` |
-| COCO JSON | `{"annotations": [{"image_id": ..., "caption": ...}, ...], ...}`: the first caption of each image |
+| format | looks like | by the name |
+|---|---|---|
+| `txt` | one prompt per line, `#` starts a comment line (DrawBench, captions, ecad's own sets) | .txt, others |
+| `csv`, `csv-semicolon` | a heading with a column Prompt, Prompts or Caption, rows that may be quoted | .csv |
+| `tsv` | the same with tabs; a quotation mark belongs to the prompt (PartiPrompts) | .tsv, .tab |
+| `tsv-quoted` | the same with tabs and quoted cells (as pandas writes them) | |
+| `json` | `[{"id": ..., "prompt": ...}, ...]` (ImageReward), `["prompt", ...]`, | .json |
+| | `{"<image>": {"category": ..., "prompt": ...}, ...}` (MJHQ-30K), | |
+| | `{"annotations": [{"image_id": ..., "caption": ...}, ...]}` (COCO): the first caption of each image | |
+| `jsonl` | an object with a "prompt", or a text, in each line (GenEval) | .jsonl, .ndjson |
+
+The name decides, or the user: `FORMAT`, or `FORMAT:COLUMN` for a column or key of another name. What a text is besides
+is only told where there is no doubt; where there is, the error says which option decides.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-_PROMPT_COLUMNS = ("prompt", "prompts", "caption")
-_CATEGORY_COLUMN = "category"
-_EMPTY, _COMMENT, _WRONG, _SAME_IMAGE = (
-    "empty",
-    "comments",
-    "without a prompt",
-    "further captions of an image",
+from ecad.errors import ConfigError
+from ecad.prompts.json_files import looks_like_json, read_json, read_json_lines
+from ecad.prompts.records import (
+    COMMENT,
+    CUT_CHARACTER,
+    EMPTY,
+    PromptFileMistake,
+    Records,
+    clean_line,
+    has_cut_character,
+    shortened,
 )
+from ecad.prompts.tables import TableFormat, likely_heading, read_table
 
-# What people download by mistake instead of the file: how it starts, and what it is.
-_MISTAKEN_FOR = {
-    "<!doctype html": "is an HTML page and no prompt file: download the raw file",
-    "<html": "is an HTML page and no prompt file: download the raw file",
-    "version https://git-lfs": "is a Git LFS pointer and no prompt file: fetch the file itself with git lfs pull",
-    "%pdf-": "is a PDF document and no prompt file",
+FORMATS = ("txt", "csv", "csv-semicolon", "tsv", "tsv-quoted", "json", "jsonl")
+
+_TABLES = {
+    "csv": TableFormat("csv", (",",), True),
+    "csv-semicolon": TableFormat("csv-semicolon", (";",), True),
+    "tsv": TableFormat("tsv", ("\t",), False),
+    "tsv-quoted": TableFormat("tsv-quoted", ("\t",), True),
 }
+_ANY_CSV = TableFormat(
+    "csv", (",", ";", "\t"), True, is_sure=False
+)  # spreadsheets of half the world use semicolons
+_TSV_BY_NAME = TableFormat("tsv", ("\t",), False, is_sure=False)
+_JSON_LINES_ENDINGS = (".jsonl", ".ndjson", ".jsonlines")
+_TEXT_ENDINGS = (".txt", ".text")
+# Lines of these hold more than prompts.
+_OTHER_ENDINGS = (".yaml", ".yml", ".md", ".toml", ".xml", ".py", ".ini", ".log", ".tex")
 
 
-class PromptFileMistake(Exception):  # noqa: N818 - never leaves this package: the loader adds the file's name
-    """What is wrong with a prompt file, in one line."""
+def check_format(text: str) -> tuple[str, str | None]:
+    """(format, column or None) of what a user gives. Raises ConfigError."""
+    name, _, column = text.partition(":")
+    if name not in FORMATS or (":" in text and not column.strip()) or (column and name == "txt"):
+        raise ConfigError(
+            f"unknown prompt format {text!r}: use {', '.join(FORMATS)}, with :COLUMN behind all but txt for a column "
+            "that is not called Prompt, Prompts or Caption"
+        )
+    return name, column.strip() or None
 
 
-@dataclass(frozen=True)
-class Records:
-    """What a file holds: prompts in order, one category each if it has categories, and what is not usable."""
+def read_records(text: str, ending: str = "", format_name: str | None = None) -> Records:
+    """All prompts in the text of a file; duplicates are still in. Raises PromptFileMistake.
 
-    format: str
-    prompts: list[str]
-    categories: list[str] | None
-    left_out: dict[str, int]  # reason -> number of entries
+    `ending` is that of the file's name (".csv"); `format_name` is what the user says, and then decides alone.
+    """
+    if format_name is not None:
+        name, column = check_format(format_name)
+        if name in _TABLES:
+            return read_table(text, _TABLES[name], column)
+        if name == "txt":
+            return _read_lines(text)
+        return read_json(text, column) if name == "json" else read_json_lines(text, column)
+    ending = ending.lower()
+    if ending in _OTHER_ENDINGS:
+        raise PromptFileMistake(
+            f"has a name that ends in {ending}, of which ecad reads no prompts: give --prompts-format txt if each line "
+            f"is one prompt, or another of {', '.join(FORMATS)}"
+        )
+    if ending == ".json":
+        return read_json(text)
+    if ending in _JSON_LINES_ENDINGS:
+        return read_json_lines(text)
+    if ending == ".csv":
+        return read_table(text, _ANY_CSV)
+    if ending in (".tsv", ".tab"):
+        return read_table(text, _TSV_BY_NAME)
+    return _read_by_content(text, is_text=ending in _TEXT_ENDINGS)
 
 
-def read_records(text: str, must_be_json: bool = False) -> Records:
-    """All prompts in the text of a file; duplicates are still in. Raises PromptFileMistake."""
-    start = text.lstrip()[:100].lower()
-    for sign, what in _MISTAKEN_FOR.items():
-        if start.startswith(sign):
-            raise PromptFileMistake(what)
-    if "\0" in text:
-        raise PromptFileMistake("is a binary file and no prompt file")
-    # A list or an object; a line of text may start with a bracket too, but then a word follows.
-    if must_be_json or re.match(r'\s*(\[\s*["{\]]|\{\s*["}])', text):
-        return _read_json(text)
-    header, separator = _table_header(text)
-    if separator:
-        return _read_table(text, header, separator)
-    lines = [line.strip() for line in text.splitlines()]
-    left_out: Counter[str] = Counter(
-        _EMPTY if not line else _COMMENT for line in lines if not line or line.startswith("#")
-    )
-    kept = [line for line in lines if line and not line.startswith("#")]
+def _read_by_content(text: str, is_text: bool) -> Records:
+    """A file that is called a text, or as nothing that ecad knows."""
+    if looks_like_json(text):
+        try:
+            return read_json(text)
+        except PromptFileMistake as mistake:
+            raise PromptFileMistake(
+                f"{mistake}; if each line is one prompt, give --prompts-format txt"
+            ) from None
+    separator, is_sure = likely_heading(text) or (None, False)
+    if separator == "\t" or _starts_with_tabs(text):
+        return read_table(text, _TSV_BY_NAME)
+    if is_sure and not is_text:
+        return read_table(text, _ANY_CSV)
+    if separator is not None:
+        first = next(line for line in re.split("[\r\n]", text) if line.strip())
+        option = "csv-semicolon" if separator == ";" else "csv"
+        raise PromptFileMistake(
+            f"may be a table or a text (its first line is {shortened(first.strip())}): give --prompts-format {option} "
+            "if that is a heading, txt if it is a prompt"
+        )
+    lines = [line for line in map(str.strip, text.split("\n")) if line and not line.startswith("#")]
+    if lines and all(re.fullmatch('".*",?', line) for line in lines):
+        raise PromptFileMistake(
+            f"has all its lines in quotation marks (the first is {shortened(lines[0])}): give --prompts-format jsonl "
+            "to read them as JSON texts, without the marks, or txt to keep the marks"
+        )
+    return _read_lines(text)
+
+
+def _read_lines(text: str) -> Records:
+    """One prompt a line. Lines end as in every editor; the further line breaks of Unicode do not end one."""
+    left_out: Counter[str] = Counter()
+    kept = []
+    lines = re.split("\r\n|\r|\n", text)
+    if not lines[-1]:
+        lines.pop()  # behind the last line's end
+    for line in map(clean_line, lines):
+        if not line or line.startswith("#"):
+            left_out[COMMENT if line else EMPTY] += 1
+        elif has_cut_character(line):
+            left_out[CUT_CHARACTER] += 1
+        else:
+            kept.append(line)
     return Records("text", kept, None, dict(left_out))
 
 
-def _table_header(text: str) -> tuple[list[str], str]:
-    """(column names in lower case, separator) of a table's first line; the separator is "" for other texts."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    for separator in ("\t", ","):
-        columns = [column.strip().lower() for column in first.split(separator)]
-        if len(columns) > 1 and any(name in columns for name in _PROMPT_COLUMNS):
-            return columns, separator
-    if "\t" in first and not first.startswith("#"):
-        raise PromptFileMistake(
-            f"is a table (its first line has tabs), but none of its columns {first.split(chr(9))} is called "
-            "Prompt, Prompts or Caption"
-        )
-    return [], ""
-
-
-def _read_table(text: str, header: Sequence[str], separator: str) -> Records:
-    lines = io.StringIO(text.lstrip("\r\n"))
-    if separator == "\t":
-        # Spreadsheets write tab-separated files without quoting, so that a quotation mark belongs to the prompt.
-        rows = list(csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE))[1:]
-    else:
-        rows = list(csv.reader(lines, delimiter=separator))[1:]
-    prompt_column = next(header.index(name) for name in _PROMPT_COLUMNS if name in header)
-    category_column = header.index(_CATEGORY_COLUMN) if _CATEGORY_COLUMN in header else None
-
-    def cell(row: Sequence[str], column: int | None) -> str:
-        return row[column] if column is not None and column < len(row) else ""
-
-    entries = [(cell(row, prompt_column), cell(row, category_column)) for row in rows]
-    name = "tab-separated table" if separator == "\t" else "comma-separated table"
-    return _collect(name, entries, has_categories=category_column is not None)
-
-
-def _read_json(text: str) -> Records:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PromptFileMistake(f"is not valid JSON: {error.msg} in line {error.lineno}") from None
-    except RecursionError:
-        raise PromptFileMistake("is JSON of too many levels and no prompt file") from None
-    if isinstance(content, list):
-        if content and all(isinstance(item, str) for item in content):
-            return _collect("JSON list", [(item, "") for item in content], has_categories=False)
-        return _of_objects("ImageReward JSON", content)
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        return _read_coco(content["annotations"])
-    if isinstance(content, dict):
-        return _of_objects("MJHQ-30K JSON", list(content.values()))
-    raise PromptFileMistake(_unknown_json(content))
-
-
-def _of_objects(name: str, items: Sequence[Any]) -> Records:
-    """Objects with a "prompt" each, and perhaps a "category"."""
-    objects: list[Mapping[str, Any]] = [item if isinstance(item, dict) else {} for item in items]
-    if items and not any("prompt" in item for item in objects):
-        raise PromptFileMistake(_unknown_json(items[0]))
-    entries = [(item.get("prompt"), item.get("category", "")) for item in objects]
-    return _collect(name, entries, has_categories=any("category" in item for item in objects))
-
-
-def _read_coco(annotations: Sequence[Any]) -> Records:
-    """Captions of images; COCO has five or more of each, of which the first in the file is used."""
-    if annotations and not any(isinstance(item, dict) and "caption" in item for item in annotations):
-        raise PromptFileMistake(
-            "is a COCO file without captions (its annotations are others): use captions_*.json"
-        )
-    firsts: dict[Any, Any] = {}
-    further = 0
-    for number, item in enumerate(annotations):
-        known = isinstance(item, dict)
-        # An annotation that names no image stands for itself.
-        image = str(item["image_id"]) if known and "image_id" in item else (number,)
-        if image in firsts:
-            further += 1
-        else:
-            firsts[image] = item.get("caption") if known else None
-    records = _collect("COCO JSON", [(caption, "") for caption in firsts.values()], has_categories=False)
-    if further:
-        records.left_out[_SAME_IMAGE] = further
-    return records
-
-
-def _collect(name: str, entries: Iterable[tuple[Any, Any]], *, has_categories: bool) -> Records:
-    """The usable ones of (prompt, category), each prompt on one line."""
-    prompts, categories = [], []
-    left_out: Counter[str] = Counter()
-    for prompt, category in entries:
-        if not isinstance(prompt, str):
-            left_out[_WRONG] += 1
-            continue
-        line = " ".join(part.strip() for part in prompt.splitlines()).strip()
-        if not line:
-            left_out[_EMPTY] += 1
-            continue
-        prompts.append(line)
-        categories.append(str(category).strip())
-    return Records(name, prompts, categories if has_categories else None, dict(left_out))
-
-
-def _unknown_json(example: Any) -> str:
-    shown = json.dumps(example, ensure_ascii=False)[:60]
-    return (
-        f"is JSON, but no prompt format that ecad knows (it holds {shown}): use a list of objects with a "
-        '"prompt" (ImageReward), an object of such objects (MJHQ-30K), or COCO captions'
-    )
+def _starts_with_tabs(text: str) -> bool:
+    first = next((line for line in re.split("[\r\n]", text) if line.strip()), "")
+    return "\t" in first.strip() and not first.startswith("#")

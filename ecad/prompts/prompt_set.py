@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ecad.errors import ConfigError
-from ecad.prompts.formats import PromptFileMistake, read_records
+from ecad.prompts.decoding import decode
+from ecad.prompts.formats import check_format, read_records
+from ecad.prompts.records import CUT_CHARACTER, PromptFileMistake, has_cut_character
 from ecad.resources import find_prompts, list_prompts
 
 # The longest prompts that people publish (dense captions) have about 1500; what is longer is not a prompt but
@@ -56,13 +58,17 @@ class PromptSet:
         return text
 
 
-def load_prompts(source: str, limit: int | None = None, category: str | None = None) -> PromptSet:
+def load_prompts(
+    source: str, limit: int | None = None, category: str | None = None, format_name: str | None = None
+) -> PromptSet:
     """The prompts of a file or of a set that ships with ecad.
 
-    `source` is a path or a bundled name such as "scenes-search". The file's format is recognised by its content,
-    see `ecad.prompts.formats`. `category` keeps the prompts of one category of a file that has them;
-    `limit` then keeps the first so many.
+    `source` is a path or a bundled name such as "scenes-search". The file's format is what its name says, or
+    `format_name` ("csv-semicolon", "jsonl:text"): see `ecad.prompts.formats`. `category` keeps the
+    prompts of one category of a file that has them; `limit` then keeps the first so many.
     """
+    if format_name is not None:
+        check_format(format_name)
     try:
         path = Path(source).expanduser()
         if not path.is_file():
@@ -73,13 +79,11 @@ def load_prompts(source: str, limit: int | None = None, category: str | None = N
             path = bundled
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError(f"{path} is too large for a prompt file: it has more than 1 GB")
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except (OSError, RuntimeError) as error:  # no permission, name too long; no such user (~name)
         raise ConfigError(f"cannot read the prompts {source[:100]!r}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a UTF-8 text file: {error.reason} at byte {error.start}") from None
     try:
-        found = read_records(text, must_be_json=path.suffix.lower() == ".json")
+        found = read_records(decode(content), path.suffix, format_name)
     except PromptFileMistake as mistake:
         raise ConfigError(f"{path}: {mistake}") from None
     prompts, categories = found.prompts, found.categories
@@ -105,12 +109,17 @@ def prompt_set(
     format_name: str = "text",
     categories: Sequence[str] | None = None,
 ) -> PromptSet:
-    """A prompt set from a list. Duplicates and over-long prompts are dropped and counted as left out."""
+    """A prompt set from a list.
+
+    Duplicates, over-long prompts and those with half a character are dropped and counted as left out.
+    """
     counts = dict(left_out or {})
     kept: dict[str, str] = {}  # prompt -> its category, "" where there are none
     for index, prompt in enumerate(prompts):
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             reason = f"longer than {MAX_PROMPT_CHARACTERS} characters"
+        elif has_cut_character(prompt):
+            reason = CUT_CHARACTER
         elif prompt in kept:
             reason = "duplicated"
         else:

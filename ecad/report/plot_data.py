@@ -81,7 +81,8 @@ def so_far(
     settings = config["settings"]
     cost = str(settings.get("cost", "macs"))
     metric = MetricColumn(str(settings["quality"]), higher_is_better=True, reference=None)
-    sound = [entry.evaluation for entry in entries if entry.evaluation.is_finite]
+    sound_entries = [entry for entry in entries if entry.evaluation.is_finite]
+    sound = [entry.evaluation for entry in sound_entries]
     if not sound:
         raise RunError(f"the run {label} has not evaluated a schedule yet: plot it later")
     most_macs = max(item.macs for item in sound)  # the first schedule of a search recomputes everything
@@ -129,7 +130,7 @@ def so_far(
     stage = (
         f"generation {done} of {generations}" if phase in (None, "search", "preparing") else f"in its {phase}"
     )
-    images = len(sound[0].scores)
+    images = sound_entries[0].images
     return Plotted(
         label=label,
         model=str(settings["model"]),

@@ -8,19 +8,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ecad.report.page.panels import calibration_panels
 from ecad.schedule import Calibration
 
 
 def calibration_figure(calibration: Calibration) -> Figure:
     """How far each output is from itself at every other step: of the whole transformer, and of each component as the
     mean over the blocks that have it. What lies before the step at which an output is computed is left blank."""
-    panels = {"whole output": calibration.output}
-    for block_list in calibration.shape.spec.block_lists:
-        values, present = calibration.components[block_list.name], calibration.shape.present[block_list.name]
-        prefix = f"{block_list.name} " if len(calibration.shape.spec.block_lists) > 1 else ""
-        for index, component in enumerate(block_list.component_names):
-            if present[:, index].any():
-                panels[f"{prefix}{component}"] = values[:, :, present[:, index], index].mean(axis=2)
+    panels = calibration_panels(calibration)
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.0 * columns + 1.2, 3.1 * rows + 0.7), layout="constrained")
@@ -33,7 +28,7 @@ def calibration_figure(calibration: Calibration) -> Figure:
     )  # nothing is used before it is there
     for number, (axes, (title, values)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
         axes.imshow(np.ma.masked_array(values, is_past), norm=scale.norm, cmap=scale.cmap)
-        axes.set_title(title, fontsize=9, loc="left")
+        axes.set_title(" ".join(title.split()), fontsize=9, loc="left")
         if number + columns >= len(panels):
             axes.set_xlabel("used at step", fontsize=8)
         if number % columns == 0:

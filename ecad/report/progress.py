@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,7 +15,8 @@ from rich.text import Text
 
 from ecad.progress import Progress, Rate, WorkerReport
 
-_SPARKS = "▁▂▃▄▅▆▇█"
+_SPARKS, _ASCII_SPARKS = "▁▂▃▄▅▆▇█", "12345678"
+_WIDTH = 40  # of the sparks, in characters
 
 
 def progress_line(progress: Progress, rate: Rate) -> str:
@@ -48,7 +51,7 @@ def progress_panel(title: str, progress: Progress, rate: Rate) -> Panel:
         )
         table.add_row("evaluations", f"{progress.evaluations}   {rate.images_per_second:.1f} images/s")
     table.add_row("time left", duration(rate.remaining_s))
-    table.add_row("hypervolume", Text(f"{progress.hypervolume:.4f}  {_sparkline(rate.hypervolumes)}"))
+    table.add_row("hypervolume", _Hypervolume(progress.hypervolume, tuple(rate.hypervolumes)))
     table.add_row("front", f"{len(progress.points)} schedules   {_best_points(progress)}")
     if progress.workers:
         table.add_row("workers", workers_text(progress.workers))
@@ -92,12 +95,27 @@ def _best_points(progress: Progress) -> str:
     return "  ".join(parts)
 
 
-def _sparkline(values: list[float], width: int = 40) -> str:
-    values = values[-width:]
+@dataclass(frozen=True)
+class _Hypervolume:
+    """The number, and a character for each of its latest values: higher is more."""
+
+    value: float
+    history: Sequence[float]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        sparks = _ASCII_SPARKS if options.ascii_only else _SPARKS
+        yield Text(f"{self.value:.4f}  {_sparkline(self.history, sparks)}")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(6, min(8 + _WIDTH, options.max_width))
+
+
+def _sparkline(values: Sequence[float], sparks: str) -> str:
+    values = values[-_WIDTH:]
     low, high = min(values, default=0.0), max(values, default=0.0)
     if high <= low:
         return ""
-    return "".join(_SPARKS[int((value - low) / (high - low) * (len(_SPARKS) - 1))] for value in values)
+    return "".join(sparks[int((value - low) / (high - low) * (len(sparks) - 1))] for value in values)
 
 
 def duration(seconds: float | None) -> str:

@@ -92,12 +92,15 @@ def kind(row: Row) -> Text:
 
 
 def macs(row: Row) -> str:
-    if row.macs is None:
-        return NONE
+    return NONE if row.macs is None else amount(row.macs)
+
+
+def amount(number: int) -> str:
+    """In three digits: 5.16 M."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
-        if row.macs >= size:
-            return f"{row.macs / size:.3g} {unit}"
-    return str(row.macs)
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
 
 
 def speedup_macs(row: Row) -> str:

@@ -89,11 +89,11 @@ def comparison_table(report: SearchReport) -> Table:
         if previous not in (None, item.how):
             table.add_section()
         previous = item.how
-        table.add_row(*_comparison_cells(item))
+        table.add_row(*comparison_cells(item))
     return table
 
 
-def _comparison_cells(item: Versus) -> list[str | Text]:
+def comparison_cells(item: Versus) -> list[str | Text]:
     return [
         item.compared_at,
         f"{item.front} ({item.front_speedup:.2f}x {item.measure})",
@@ -115,7 +115,7 @@ def report_markdown(report: SearchReport) -> str:
     ]
     comparisons = row_table.markdown_lines(
         ["compared at", "front", "against", "difference"],
-        [[str(cell) for cell in _comparison_cells(item)] for item in report.comparisons],
+        [[str(cell) for cell in comparison_cells(item)] for item in report.comparisons],
         [False, False, False, True],
     )
     lines = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from ecad.sampling.pipeline_sampler import generators_of
 
 _PROMPT, _CLASSES = "prompt", "class_labels"  # what a call is told: a text, or a class (DiT)
 _NEEDED = ("generator", "output_type")
+_TEXT_ENCODING = ("encode_prompt", "_encode_prompt")
 _FRAMES = ("num_frames", "video_length")  # how pipelines call the number of a video's frames
 
 
@@ -124,6 +125,8 @@ class AnyPipelineSampler:
         frames = frames_argument(model.pipe)
         if frames is not None and settings.num_frames > 1:
             wanted[frames] = settings.num_frames
+        if settings.guidance_scale_2 is not None:
+            wanted["guidance_scale_2"] = settings.guidance_scale_2
         optional: dict[str, Any] = {
             "max_sequence_length": settings.max_sequence_length,
             # Prompts and sizes as they are asked for, as in the samplers of our own.
@@ -201,24 +204,46 @@ def default_frames(pipe: Any) -> int:
 
 @contextmanager
 def _timed_text(pipe: Any) -> Iterator[list[float]]:
-    """Collects the seconds of the pipeline's text encoding, which no row's latency counts."""
+    """Collects the seconds of the pipeline's text encoding, which no row's latency counts.
+
+    A pipeline that is made of others (a prior's and a decoder's) encodes in one of them.
+    """
     seconds: list[float] = []
-    encode: Callable[..., Any] | None = getattr(pipe, "encode_prompt", None)
-    if encode is None:
-        yield seconds
-        return
-    original = encode
+    depth = 0
 
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        start = time.perf_counter()
-        result = original(*args, **kwargs)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-        return result
+    def timed(encode: Callable[..., Any]) -> Callable[..., Any]:
+        def encoded(*args: Any, **kwargs: Any) -> Any:
+            nonlocal depth
+            if depth:  # an encoder that calls another one: its time is in the outer one's
+                return encode(*args, **kwargs)
+            depth += 1
+            start = time.perf_counter()
+            try:
+                result = encode(*args, **kwargs)
+            finally:
+                depth -= 1
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+            return result
 
-    pipe.encode_prompt = timed  # on the object, where it hides the class's
-    try:
+        return encoded
+
+    with ExitStack() as stack:
+        for each in (pipe, *_pipelines_inside(pipe)):
+            for name in _TEXT_ENCODING:
+                encode = getattr(each, name, None)
+                if encode is None:
+                    continue
+                if name in vars(each):  # somebody else's
+                    stack.callback(setattr, each, name, encode)
+                else:
+                    stack.callback(delattr, each, name)
+                setattr(each, name, timed(encode))  # on the object, where it hides the class's
         yield seconds
-    finally:
-        del pipe.encode_prompt
+
+
+def _pipelines_inside(pipe: Any) -> list[Any]:
+    from diffusers import DiffusionPipeline
+
+    return [part for part in getattr(pipe, "__dict__", {}).values() if isinstance(part, DiffusionPipeline)]

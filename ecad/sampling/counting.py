@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,8 @@ from ecad.families import Family
 from ecad.families.family import ComponentNumbers, CountedWorkload
 
 _DENOISERS = ("transformer", "transformer_2", "unet", "prior", "decoder")
+# What a network that denoises is told of the noise; text encoders and autoencoders are not.
+_NOISE_LEVELS = {"timestep", "timesteps", "timestep_ratio", "sigma", "sigmas", "r"}
 
 
 class _FirstStepDone(BaseException):
@@ -115,11 +118,9 @@ def _by_part(family: Family, blocks: Mapping[str, int], numbers: Mapping[Key, in
 
 @contextmanager
 def counted_macs(pipe: Any) -> Iterator[list[float]]:
-    """Collects the MACs of every forward of a pipeline's denoising networks, whatever they are."""
+    """Collects the MACs of every forward of a pipeline's denoising networks, whatever and however many they are."""
     macs: list[float] = []
-    modules = [
-        module for name in _DENOISERS if isinstance(module := getattr(pipe, name, None), torch.nn.Module)
-    ]
+    modules = _denoisers(pipe)
     hidden = [module.__dict__.get("forward") for module in modules]  # offloading tools put their own there
 
     def counting(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,6 +142,18 @@ def counted_macs(pipe: Any) -> Iterator[list[float]]:
                 del module.forward
             else:
                 module.forward = own
+
+
+def _denoisers(pipe: Any) -> list[torch.nn.Module]:
+    """Its networks whose forward takes a noise level, as a prior's and a decoder's do, each once."""
+    parts = {name: getattr(pipe, name, None) for name in _DENOISERS} | dict(getattr(pipe, "components", {}))
+    found: dict[int, torch.nn.Module] = {}
+    for name, module in parts.items():
+        if isinstance(module, torch.nn.Module) and (
+            name in _DENOISERS or _NOISE_LEVELS & set(inspect.signature(type(module).forward).parameters)
+        ):
+            found[id(module)] = module
+    return list(found.values())
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class Overrides:
     height: int | None = None  # pixels
     width: int | None = None
     num_frames: int | None = None
+    guidance_scale_2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class GenerationSettings:
 
     `true_cfg_scale` above 1 gives FLUX and its like a second forward a step, of the empty prompt. With `levels` (step
     numbers, 0 first) only these steps' noise levels are used, as many steps as there are levels. `num_frames` is 1 for
-    images.
+    images, `guidance_scale_2` of a pipeline with two transformers the second one's (None: the same).
     """
 
     steps: int
@@ -55,6 +56,7 @@ class GenerationSettings:
     true_cfg_scale: float = 1.0
     levels: tuple[int, ...] | None = None
     num_frames: int = 1
+    guidance_scale_2: float | None = None
 
     def with_overrides(self, overrides: Overrides) -> GenerationSettings:
         """These settings, but for what the user asks for."""
@@ -91,5 +93,6 @@ def settings_for(source: ModelSource, overrides: Overrides | None = None) -> Gen
             template.max_sequence_length,
             template.true_cfg_scale,
             num_frames=template.num_frames,
+            guidance_scale_2=template.guidance_scale_2,
         )
     return base.with_overrides(overrides or Overrides())

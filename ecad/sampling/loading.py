@@ -75,14 +75,19 @@ def load_model(
 
     Except for the bundled minis the text encoders are not loaded here but by `LoadedModel.prompt_encoder`, for prompts
     that are neither in memory nor (with `embedding_cache`) on disk. `device_map="balanced"` spreads the components
-    over all GPUs. ModelError says what could not be loaded and what to do.
+    over all GPUs. A pipeline that was handed over is as it is. ModelError says what could not be loaded and what to do.
     """
     source = find_model(model) if isinstance(model, str) else model
+    if source.pipe is not None:
+        family, _ = source.architecture()
+        return LoadedModel(
+            source, family, source.pipe, source.pipe.transformer.device, PromptEncoder(source.pipe)
+        )
     torch_device = choose_device(device)
     _check_device_map(device_map, device)
     choose_dtype(dtype, torch_device)
     is_bundled = source.preset is not None and source.preset.source is None
-    with _without_progress_bars():
+    with without_progress_bars():
         files = find_files(source)
         if source.family is None:  # a hub id that is no preset: only now do its files say what it is
             found = find_model(str(files.folder))
@@ -113,7 +118,7 @@ def _encoder(
     files: PipelineFiles, pipe: Any, dtype: torch.dtype, device: torch.device, embedding_cache: bool
 ) -> PromptEncoder:
     def load() -> Any:
-        with _without_progress_bars():
+        with without_progress_bars():
             return files.load_text_encoders(dtype, device)
 
     identity = cache = None
@@ -138,7 +143,7 @@ def _check_device_map(device_map: str | None, device: str) -> None:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """The libraries' own bars would tear up the display of a search."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

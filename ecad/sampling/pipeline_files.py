@@ -15,6 +15,7 @@ from ecad.devices import dtype_argument
 from ecad.errors import EcadError, ModelError, first_line
 from ecad.families import ModelSource, get_family
 from ecad.families.pipeline_config import read_model_index
+from ecad.hub import hub_or_cache
 
 # A tokenizer has one of these; without any, transformers makes an empty tokenizer and says nothing.
 _VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -65,9 +66,10 @@ class PipelineFiles:
                 and "transformer" not in arguments
             ):
                 transformer_class = getattr(diffusers, get_family(preset.family).transformer_classes[0])
-                arguments["transformer"] = transformer_class.from_pretrained(
-                    preset.transformer_source, subfolder="transformer", **dtype_argument(dtype)
-                )
+                with from_hub() as passed:
+                    arguments["transformer"] = transformer_class.from_pretrained(
+                        preset.transformer_source, subfolder="transformer", **passed, **dtype_argument(dtype)
+                    )
             pipeline_class = getattr(diffusers, self.pipeline_class)
             return pipeline_class.from_pretrained(self.folder, **arguments, **dtype_argument(dtype))
 
@@ -87,8 +89,21 @@ def find_files(source: ModelSource) -> PipelineFiles:
     # A transformer with a repository of its own is not looked for in the pipeline's.
     has_own_transformer = source.preset is None or source.preset.transformer_source is None
     passed: dict[str, Any] = {} if has_own_transformer else {"transformer": None}
-    with one_line_errors(source):
-        return PipelineFiles(source, Path(DiffusionPipeline.download(source.location, **passed)))
+    with one_line_errors(source), from_hub() as local:
+        return PipelineFiles(source, Path(DiffusionPipeline.download(source.location, **passed, **local)))
+
+
+@contextmanager
+def from_hub() -> Iterator[dict[str, bool]]:
+    """Yields arguments for what is loaded from the hub: where that is away, from its cache alone. FileNotFoundError, in
+    one line, if it is not there."""
+    with hub_or_cache() as why:
+        try:
+            yield {} if why is None else {"local_files_only": True}
+        except Exception as error:
+            if why is None or isinstance(error, EcadError):
+                raise
+            raise FileNotFoundError(f"{why}, and not all of its files are in the hub's cache") from error
 
 
 @contextmanager

@@ -65,6 +65,7 @@ def calibrate(subject: Subject, prompts: Sequence[str], batch_size: int) -> Cali
             **({} if settings.num_frames == 1 else {"num_frames": settings.num_frames}),
             "guidance_scale": settings.guidance_scale,
             "true_cfg_scale": settings.true_cfg_scale,
+            **({} if settings.guidance_scale_2 is None else {"guidance_scale_2": settings.guidance_scale_2}),
             "scheduler": type(model.pipe.scheduler).__name__,
         },
     ).rounded()

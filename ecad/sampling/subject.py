@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ecad.devices import choose_device
+from ecad.errors import ConfigError
 from ecad.families import ModelSource, find_model
 from ecad.families.family import CountedWorkload, Workload
 from ecad.families.workload import workload_for
@@ -15,6 +16,7 @@ from ecad.sampling.counting import counted_workload
 from ecad.sampling.generation import GenerationSettings, ModelChoice, Overrides, settings_for
 from ecad.sampling.loading import LoadedModel, dtype_of, load_model
 from ecad.sampling.samplers import make_sampler
+from ecad.sampling.take_over import take_over_in
 from ecad.schedule.shape import ScheduleShape
 
 
@@ -57,7 +59,7 @@ def prepare_subject(choice: ModelChoice, overrides: Overrides | None = None) -> 
         device_map=choice.device_map,
         embedding_cache=choice.embedding_cache,
     )
-    sampler = make_sampler(model, settings_for(model.source, overrides))
+    sampler = make_sampler(model, _fitting(model, settings_for(model.source, overrides), overrides))
     subject = Subject(model, sampler)
     if model.family.formulas is not None:
         _ = subject.workload  # a size that cannot be is found here
@@ -70,13 +72,30 @@ def numerics_of(choice: ModelChoice) -> dict[str, str]:
     return {"device": device.type, "dtype": str(dtype_of(find_model(choice.model), choice.dtype, device))}
 
 
+def _fitting(
+    model: LoadedModel, settings: GenerationSettings, overrides: Overrides | None
+) -> GenerationSettings:
+    """Without what a preset like this model has for its second transformer, if there is only one here."""
+    if take_over_in(model.pipe) is not None:
+        return settings
+    if overrides is not None and overrides.guidance_scale_2 is not None:
+        raise ConfigError(
+            f"guidance_scale_2 is that of a second transformer, and {model.source.name} has none that takes over: "
+            "leave it out"
+        )
+    return replace(settings, guidance_scale_2=None)
+
+
 def _workload(model: LoadedModel, sampler: Sampler) -> Workload | CountedWorkload:
     """By the family's formulas, or where it has none counted by torch in one step of an image."""
     settings = sampler.settings
     if model.family.formulas is None:
         conditioning = sampler.encode([""], 1)
-        return counted_workload(model.pipe, model.family, lambda: sampler.sample(conditioning, [Job(0, 0)]))
-    return workload_for(
+        counted = counted_workload(
+            model.pipe, model.family, lambda: sampler.sample(conditioning, [Job(0, 0)])
+        )
+        return replace(counted, take_over=take_over_in(model.pipe))
+    workload = workload_for(
         model.source,
         height=settings.height,
         width=settings.width,
@@ -84,3 +103,4 @@ def _workload(model: LoadedModel, sampler: Sampler) -> Workload | CountedWorkloa
         text_tokens=settings.max_sequence_length,
         num_frames=settings.num_frames,
     )
+    return replace(workload, take_over=take_over_in(model.pipe))

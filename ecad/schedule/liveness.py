@@ -7,7 +7,7 @@ computed, and the images stay the same bit for bit. All of this follows from the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,34 +40,61 @@ class ExecutionPlan:
     stretches: tuple[Stretch, ...] = ()
 
 
-def plan_execution(schedule: Schedule, first_step: int = 0, summed_runs: bool = False) -> ExecutionPlan:
+def plan_execution(
+    schedule: Schedule, first_step: int = 0, summed_runs: bool = False, everywhere: bool = False
+) -> ExecutionPlan:
     """The plan of a call that enters the schedule at `first_step` (image-to-image) and recomputes all there.
 
-    With `summed_runs` stretches of fully reused blocks are read as sums, where that is possible and pays.
+    With `summed_runs` stretches of fully reused blocks are read as sums, where that is possible and pays: in time,
+    or with `everywhere` in memory, in such a way that no more is held than without sums.
     """
     if not 0 <= first_step < schedule.steps:
         raise ScheduleError(
             f"first step {first_step} is outside this schedule's steps 0 to {schedule.steps - 1}"
         )
-    shape = schedule.shape
+    found = _stretches_in(schedule, first_step, everywhere) if summed_runs else []
+    if not everywhere:
+        return _plan_with(schedule, first_step, found)
+    # Small stretches that are held at the same time may take more than their outputs do.
+    counts = {len(found) >> halvings for halvings in range(len(found).bit_length() + 1)}
+    plans = [_plan_with(schedule, first_step, found[:count]) for count in sorted(counts, reverse=True)]
+    return min(plans, key=lambda plan: int(_held_after_step(plan).max()))
+
+
+def _stretches_in(schedule: Schedule, first_step: int, everywhere: bool) -> list[Stretch]:
+    """Those that pay, the most profitable ones of a list first."""
+    runs_output, found = _runs_output(schedule, first_step), []
+    for block_list in schedule.spec.block_lists:
+        present = schedule.shape.present[block_list.name]
+        if block_list.sums_up and present.all():
+            quiet: BoolArray = np.logical_not(schedule.recompute[block_list.name].any(axis=2))
+            quiet[: first_step + 1] = False
+            found += stretches(block_list.name, quiet, runs_output, everywhere)
+    return found
+
+
+def _runs_output(schedule: Schedule, first_step: int) -> BoolArray:
     runs_output = schedule.recompute_output.copy()
     runs_output[:first_step] = False
     runs_output[first_step] = True
+    return runs_output
+
+
+def _plan_with(schedule: Schedule, first_step: int, found: Sequence[Stretch]) -> ExecutionPlan:
+    """The plan in which these stretches are read as sums."""
+    shape = schedule.shape
+    runs_output = _runs_output(schedule, first_step)
     keeps_output = np.zeros_like(runs_output)
     keeps_output[first_step:-1] = ~runs_output[first_step + 1 :]
     runs, reads, keeps = shape.filled(False), shape.filled(False), shape.filled(False)
-    found: list[Stretch] = []
     for block_list in schedule.spec.block_lists:
         name = block_list.name
         flagged = schedule.recompute[name].copy()
         present = shape.present[name]
         flagged[first_step] = present
         is_summed = np.zeros(flagged.shape[:2], dtype=np.bool_)
-        if summed_runs and block_list.sums_up and present.all():
-            quiet: BoolArray = np.logical_not(flagged.any(axis=2))
-            quiet[:first_step] = False
-            for stretch in stretches(name, quiet, runs_output):
-                found.append(stretch)
+        for stretch in found:
+            if stretch.block_list == name:
                 is_summed[np.ix_(stretch.reads, stretch.blocks)] = True
         # Consumers first: whether a component is read depends on when its consumer runs.
         for index in reversed(range(len(block_list.components))):
@@ -98,27 +125,53 @@ def feeds_of(plan: ExecutionPlan, stretch: Stretch) -> list[tuple[int, int, int]
     ]
 
 
-def effective(schedule: Schedule) -> Schedule:
+def effective(schedule: Schedule, take_over: int | None = None) -> Schedule:
     """The schedule without dead compute: True exactly where a component really runs.
+
+    At `take_over` another transformer takes over (Wan 2.2): it enters the schedule there, and recomputes all. The first
+    one does not know that, and computes what it would have read later.
 
     Schedules with the same effective schedule give the same images at the same cost, also where a call enters
     them at a later step; compare `effective(schedule).digest()` to find duplicates. Applying it twice changes
     nothing. Families without components that feed others are returned with equal bits.
     """
-    return schedule.replace(recompute=plan_execution(schedule).runs)
+    before = plan_execution(schedule)
+    if take_over is None:
+        return schedule.replace(recompute=before.runs)
+    after = plan_execution(schedule, take_over)
+    runs = {
+        name: np.concatenate([before.runs[name][:take_over], after.runs[name][take_over:]])
+        for name in schedule.recompute
+    }
+    output = np.concatenate([before.runs_output[:take_over], after.runs_output[take_over:]])
+    return schedule.replace(recompute=runs, recompute_output=output)
 
 
-def stretches_after_step(schedule: Schedule, first_step: int = 0) -> npt.NDArray[np.int64]:
+def stretches_after_step(
+    schedule: Schedule, first_step: int = 0, everywhere: bool = False
+) -> npt.NDArray[np.int64]:
     """Number of stretches whose sums are held after each step, shape (steps,); each is three tensors in float32."""
-    plan = plan_execution(schedule, first_step, summed_runs=True)
-    held = np.zeros(schedule.steps, dtype=np.int64)
+    plan = plan_execution(schedule, first_step, summed_runs=True, everywhere=everywhere)
+    return _stretches_after_step(plan)
+
+
+def _stretches_after_step(plan: ExecutionPlan) -> npt.NDArray[np.int64]:
+    held = np.zeros(len(plan.runs_output), dtype=np.int64)
     for stretch in plan.stretches:
         held[min(step for step, _, _ in feeds_of(plan, stretch)) : stretch.reads[-1]] += 1
     return held
 
 
+def _held_after_step(plan: ExecutionPlan) -> npt.NDArray[np.int64]:
+    """What is stored after each step, in outputs of 16 bits: three sums in 32 are six."""
+    held = 6 * _stretches_after_step(plan)
+    for keeps in plan.keeps.values():
+        held += keeps.sum(axis=(1, 2), dtype=np.int64)
+    return held
+
+
 def stored_after_step(
-    schedule: Schedule, first_step: int = 0, summed_runs: bool = False
+    schedule: Schedule, first_step: int = 0, summed_runs: bool = False, everywhere: bool = False
 ) -> dict[tuple[str, str], npt.NDArray[np.int64]]:
     """(block list, component) -> number of blocks whose output is stored after each step, shape (steps,).
 
@@ -127,7 +180,7 @@ def stored_after_step(
     last step nothing is stored. With `summed_runs` those that only stretches read are not among them (see
     `stretches_after_step`).
     """
-    plan = plan_execution(schedule, first_step, summed_runs)
+    plan = plan_execution(schedule, first_step, summed_runs, everywhere)
     keeps = plan.keeps
     stored = {
         (block_list.name, component): keeps[block_list.name][:, :, index].sum(axis=1, dtype=np.int64)

@@ -9,6 +9,9 @@ reused blocks add to the hidden states is, with stored outputs A (self-attention
 
 P, Q and R stay the same until one of these blocks computes something. They are made as the outputs come, so outputs
 that only such stretches read are never kept one by one.
+
+Where time counts, stretches are read as sums where that moves fewer bytes; where memory counts (`everywhere`), wherever
+three sums are smaller than the outputs.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from ecad.arrays import BoolArray
 # read and write a sum each.
 _BLOCK_A_STEP, _SUMS_A_STEP, _MAKING_A_BLOCK = 18, 36, 50
 
+# So many blocks' outputs in 16 bits are as large as three sums in 32.
+_BLOCKS_LIKE_SUMS = 2
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -40,16 +46,19 @@ class Stretch:
         return range(self.first, self.last + 1)
 
 
-def stretches(block_list: str, quiet: BoolArray, runs_output: BoolArray) -> list[Stretch]:
+def stretches(
+    block_list: str, quiet: BoolArray, runs_output: BoolArray, everywhere: bool = False
+) -> list[Stretch]:
     """The stretches that pay, most profitable first, none overlapping another.
 
     `quiet`, shape (steps, blocks): nothing of the block is computed in the step; `runs_output`, shape (steps,): the
-    transformer runs in it. A block that stays quiet between two steps has the same outputs in both.
+    transformer runs in it. A block that stays quiet between two steps has the same outputs in both. With `everywhere` a
+    stretch pays where it saves memory, however seldom it is read.
     """
     left = quiet & runs_output[:, None]
     chosen: list[Stretch] = []
     while True:
-        gain, rectangle = _best_rectangle(left, quiet | ~runs_output[:, None], runs_output)
+        gain, rectangle = _best_rectangle(left, quiet | ~runs_output[:, None], runs_output, everywhere)
         if gain <= 0:
             return chosen
         start, stop, first, last = rectangle
@@ -59,9 +68,9 @@ def stretches(block_list: str, quiet: BoolArray, runs_output: BoolArray) -> list
 
 
 def _best_rectangle(
-    left: BoolArray, unchanged: BoolArray, runs_output: BoolArray
+    left: BoolArray, unchanged: BoolArray, runs_output: BoolArray, everywhere: bool
 ) -> tuple[int, tuple[int, int, int, int]]:
-    """(bytes saved per number, (first step, last step, first block, last block)) of the most profitable one."""
+    """(what it saves, (first step, last step, first block, last block)) of the most profitable one."""
     steps, blocks = left.shape
     best, found = 0, (0, 0, 0, 0)
     for start in range(steps):
@@ -78,7 +87,10 @@ def _best_rectangle(
                 break
             first, last = _longest_run(usable)
             number = last - first + 1
-            gain = reads * (_BLOCK_A_STEP * number - _SUMS_A_STEP) - _MAKING_A_BLOCK * number
+            if everywhere:  # for how long so many blocks' outputs need not be held
+                gain = (stop - start + 1) * (number - _BLOCKS_LIKE_SUMS)
+            else:  # bytes that are not moved
+                gain = reads * (_BLOCK_A_STEP * number - _SUMS_A_STEP) - _MAKING_A_BLOCK * number
             if runs_output[stop] and gain > best:
                 best, found = gain, (start, stop, first, last)
     return best, found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from ecad.arrays import Images, Scores
 from ecad.devices import choose_device
 from ecad.errors import ConfigError, describe
+from ecad.hub import hub_or_cache
 from ecad.scoring.base import check_arguments
 from ecad.scoring.needs import cached_hub_file, need_package
 
@@ -69,16 +70,18 @@ class ClipScorer:
         if self._loaded is None:
             import open_clip
 
+            repository = _repository(self._architecture, self._pretrained)
+            why: str | None = None
             try:
-                with _silent_log():
+                with _silent_log(), hub_or_cache() if repository else nullcontext() as why:
                     model, preprocess = open_clip.create_model_from_pretrained(
                         self._architecture, self._pretrained, device=choose_device(self._device_name)
                     )
                     tokenizer = open_clip.get_tokenizer(self._architecture)
             except Exception as error:  # a missing tag, no connection, a damaged file: no common base
+                reason = describe(error) if why is None else f"{why}, and it is not in the hub's cache"
                 raise ConfigError(
-                    f"cannot load {self.name} ({describe(error)}): "
-                    f"{_remedy(self._architecture, self._pretrained)}"
+                    f"cannot load {self.name} ({reason}): {_remedy(self._architecture, self._pretrained)}"
                 ) from None
             self._loaded = model.eval().requires_grad_(False), preprocess, tokenizer
         return self._loaded
@@ -115,6 +118,15 @@ def split_model(model: str) -> tuple[str, str | None]:
     return architecture, pretrained if pretrained in tags else str(Path(pretrained).expanduser())
 
 
+def _repository(architecture: str, pretrained: str | None) -> str:
+    """The hub's repository that the weights are loaded from; "" for those that lie elsewhere."""
+    import open_clip
+
+    if pretrained is None:
+        return architecture.removeprefix(_WHOLE[0]) if architecture.startswith(_WHOLE[0]) else ""
+    return str(open_clip.get_pretrained_cfg(architecture, pretrained).get("hf_hub", "")).strip("/")
+
+
 def _remedy(architecture: str, pretrained: str | None) -> str:
     """What to download, and how to give it."""
     import open_clip
@@ -122,7 +134,7 @@ def _remedy(architecture: str, pretrained: str | None) -> str:
     if pretrained is None:
         return "download it on a machine with a connection and give the folder, as clip:local-dir:FOLDER"
     config = open_clip.get_pretrained_cfg(architecture, pretrained)
-    repository = str(config.get("hf_hub", "")).strip("/")
+    repository = _repository(architecture, pretrained)
     source = (
         f"{_HUB_FILES[0]} of the hub's {repository}" if repository else config.get("url") or "its checkpoint"
     )
@@ -146,7 +158,7 @@ def cached_checkpoint(model: str = DEFAULT_MODEL) -> Path | None:
 
     architecture, pretrained = split_model(model)
     config = open_clip.get_pretrained_cfg(architecture, pretrained or "")
-    repository = str(config.get("hf_hub", "")).strip("/")
+    repository = _repository(architecture, pretrained or "")
     for name in _HUB_FILES:
         found = cached_hub_file(repository, name) if repository else None
         if found is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from ecad.devices import choose_device
 from ecad.errors import ConfigError, all_lines
 from ecad.scoring.fidelity import FidelityScorer
-from ecad.scoring.needs import given_path, need_package
+from ecad.scoring.needs import check_address, given_path, need_package
 
 # Below this, the last of AlexNet's and VGG's pooled maps is empty.
 _SMALLEST = 32
@@ -91,10 +91,12 @@ def _backbone_weights(network: str, option: str | None) -> tuple[Any, str]:
     if path is None:
         weights = get_model_weights(_BACKBONES[network]).IMAGENET1K_V1
         name = weights.url.rpartition("/")[2]
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / name
         try:
+            if not cached.is_file():
+                check_address(weights.url)
             return weights.get_state_dict(progress=False, check_hash=True), name
         except (OSError, RuntimeError) as error:
-            cached = Path(torch.hub.get_dir()) / "checkpoints" / name
             raise ConfigError(
                 f"lpips needs torchvision's {name}, which could not be downloaded ({error}): get {weights.url} on a "
                 f"machine with a connection and put it at {cached}, or set {LPIPS_VARIABLE} to the file"

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 from ecad.errors import ConfigError, all_lines
+from ecad.hub import hub_or_cache
 
 _PACKAGES_REMEDY = "pip install 'ecad[metrics]'"
 
@@ -50,10 +52,18 @@ def hub_file(repository: str, name: str, remedy: str) -> Path:
     """A file of a hub repository, from the cache or downloaded; ConfigError with the `remedy` if it cannot be had."""
     from huggingface_hub import hf_hub_download
 
-    try:
-        return Path(hf_hub_download(repository, name))
-    except Exception as error:  # many, without a common base: offline, gated, unknown, proxy, disk full
-        raise ConfigError(f"cannot get {name} of {repository} ({all_lines(error)}): {remedy}") from None
+    with hub_or_cache() as why:
+        try:
+            return Path(hf_hub_download(repository, name, local_files_only=why is not None))
+        except Exception as error:  # many, without a common base: offline, gated, unknown, proxy, disk full
+            reason = all_lines(error) if why is None else f"{why}, and it is not in the hub's cache"
+            raise ConfigError(f"cannot get {name} of {repository} ({reason}): {remedy}") from None
+
+
+def check_address(url: str) -> None:
+    """OSError in seconds if nobody answers there: torch's own downloads wait without an end."""
+    with urlopen(Request(url, method="HEAD"), timeout=10):
+        pass
 
 
 def cached_hub_file(repository: str, name: str) -> Path | None:

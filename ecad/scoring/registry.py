@@ -121,6 +121,8 @@ def registered(metric: Metric) -> Iterator[Metric]:
 for _metric in _ALL:
     register(_metric)
 
+SHIPPED = frozenset(METRICS)  # the names that every ecad of this version knows
+
 
 def metric_of(name: str) -> Metric | None:
     """The record of a metric as a user names it, a variant (clip:MODEL) included; None if it is unknown."""

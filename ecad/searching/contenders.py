@@ -9,6 +9,7 @@ from ecad.errors import ModelError
 from ecad.genetic.seeding import baseline_heuristics
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
+from ecad.measuring.stored_memory import most_held_bytes, too_large
 from ecad.sampling.noise_levels import try_levels
 from ecad.schedule import Schedule, best_masks, heuristic, smooth_of_share
 from ecad.searching.setup import PreparedRun
@@ -32,7 +33,8 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     """Uncached first, then the front, heuristics, and the untouched model with fewer steps, evenly spaced or not.
 
     Uneven steps are front-loaded, back-loaded, and where the run's calibration would compute; those also as masks
-    (`output:`). A scheduler that cannot run at some of its noise levels is told of in the log.
+    (`output:`). Heuristics whose stored outputs cannot fit, and a scheduler that cannot run at some of its noise
+    levels, are told of in the log.
     """
     steps = run.shape.steps
     counts = sorted({max(2, round(steps * share)) for share in _STEP_SHARES} - {steps}, reverse=True)
@@ -42,7 +44,7 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     simple = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
     heuristics: list[Schedule] = []
     for schedule in [*simple, *masks, *smooth]:
-        if schedule not in heuristics:
+        if schedule not in heuristics and _fits(run, schedule):
             heuristics.append(schedule)
     rows = [
         Contender("uncached", Kind.UNCACHED, steps),
@@ -59,6 +61,19 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
             for levels in uneven
         ]
     return rows
+
+
+def _fits(run: PreparedRun, schedule: Schedule) -> bool:
+    if run.free_bytes is None:
+        return True
+    settings = run.settings
+    summed_runs = True if settings.summed_runs else None
+    size = run.subject.model.pipe.transformer.dtype.itemsize
+    held = most_held_bytes(schedule, run.subject.workload, size, summed_runs)
+    reason = too_large(held, settings.batch_size, run.free_bytes)
+    if reason is not None:
+        _LOGGER.warning("no row %s in the report: %s", schedule.name, reason)
+    return reason is None
 
 
 def _can_run_at_levels(run: PreparedRun) -> bool:

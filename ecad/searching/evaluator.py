@@ -14,7 +14,8 @@ from ecad.arrays import Images, Scores
 from ecad.caching import applied
 from ecad.errors import BrokenWorkerError, TransientEvaluationError, first_line
 from ecad.measuring.latency_table import TimeTable
-from ecad.measuring.macs import Work, schedule_macs, uncached_macs
+from ecad.measuring.macs import Work, executed, schedule_macs, uncached_macs
+from ecad.measuring.stored_memory import most_held_bytes, too_large
 from ecad.prompts import PromptSet
 from ecad.records import BatchScores, Candidate, Evaluation
 from ecad.sampling.base import Job, Sampler, SteppedSampler, jobs_for
@@ -32,7 +33,9 @@ class ModelEvaluator:
     scorer that needs references keeps the uncached model's images, each batch made once at its first use (as
     uint8: 20 MB for 100 images of 256 x 256). `scorer` must have higher scores for better images (see
     `as_quality`). The cost is relative to recomputing everything: of MACs, or of predicted seconds with a
-    table of them.
+    table of them. With `summed_runs` each schedule is on the model for itself and is followed as
+    `ecad.apply(..., summed_runs=True)` does, unless what it stores cannot fit into `free_bytes`; otherwise schedules
+    share their common first steps.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class ModelEvaluator:
         batch_size: int,
         latency_table: TimeTable | None = None,
         cost: str = "macs",
+        summed_runs: bool = False,
+        free_bytes: int | None = None,
     ) -> None:
         if not scorer.higher_is_better:
             raise ValueError(f"{scorer.name} is lower for better images: pass as_quality(scorer)")
@@ -59,6 +64,8 @@ class ModelEvaluator:
         self._batch_size = batch_size
         self._latency_table = latency_table
         self._cost = cost
+        self._summed_runs = summed_runs
+        self._free_bytes = free_bytes
         self._references: dict[int, Images] = {}  # by batch number
         self._conditioning = sampler.encode(prompts.prompts, batch_size)
 
@@ -77,6 +84,7 @@ class ModelEvaluator:
     def score_batch(self, schedules: Sequence[Schedule], batch: int, pieces: int = 1) -> BatchScores:
         """Scores of one batch's images; see `ecad.records.Evaluator`. They may be no finite numbers."""
         piece_size = self._piece_size(batch, pieces)
+        self._refuse_too_large(schedules, min(piece_size, len(self._batch_jobs(batch))))
         if pieces > 1 and torch.cuda.is_available():
             torch.cuda.empty_cache()  # what the larger batch left behind
         try:
@@ -105,14 +113,14 @@ class ModelEvaluator:
             quality=self._quality(schedule, all_scores),
             scores=tuple(all_scores.tolist()),
             macs=schedule_macs(schedule, self._workload),
-            latency_s=None if table is None else table.predict(schedule),
+            latency_s=None if table is None else table.predict(executed(schedule, self._workload)),
         )
 
     def cost_of(self, schedule: Schedule) -> float:
         """The schedule's cost relative to recomputing everything, known without an image."""
         if self._latency_table is not None and self._cost != "macs":
             uncached = self._latency_table.predict(Schedule.all_recompute(schedule.shape))
-            return float(self._latency_table.predict(schedule) / uncached)
+            return float(self._latency_table.predict(executed(schedule, self._workload)) / uncached)
         return float(schedule_macs(schedule, self._workload) / uncached_macs(schedule.steps, self._workload))
 
     def scores(self, schedule: Schedule | None) -> Scores:
@@ -120,6 +128,17 @@ class ModelEvaluator:
         return np.concatenate(
             [self._scores([schedule], batch, self._batch_size)[0] for batch in range(self.batches)]
         )
+
+    def _refuse_too_large(self, schedules: Sequence[Schedule], images: int) -> None:
+        """Before memory runs out, which on a CPU ends the process."""
+        if not self._summed_runs or self._free_bytes is None:
+            return
+        size = self._sampler.pipe.transformer.dtype.itemsize
+        for schedule in schedules:
+            held = most_held_bytes(schedule, self._workload, size, summed_runs=True)
+            reason = too_large(held, images, self._free_bytes)
+            if reason is not None:
+                raise TransientEvaluationError(reason)
 
     def _quality(self, schedule: Schedule, scores: Scores) -> float:
         if np.isfinite(scores).all():
@@ -152,15 +171,16 @@ class ModelEvaluator:
     def _sample(self, schedules: Sequence[Schedule | None], jobs: Sequence[Job]) -> Iterator[Images]:
         """Each schedule is on the model only while its images are sampled."""
         together = [schedule for schedule in schedules if schedule is not None]
-        if len(together) == len(schedules) > 1 and isinstance(self._sampler, SteppedSampler):
+        can_share = len(together) == len(schedules) > 1 and not self._summed_runs
+        if can_share and isinstance(self._sampler, SteppedSampler):
             yield from sample_sharing(self._sampler, self._conditioning, jobs, together)
             return
         for schedule in schedules:
             with (
                 nullcontext()
                 if schedule is None
-                # The same arithmetic as where first steps are shared.
-                else applied(self._sampler.pipe, schedule, summed_runs=False)
+                # Without sums: the same arithmetic as where first steps are shared.
+                else applied(self._sampler.pipe, schedule, summed_runs=self._summed_runs)
             ):
                 images = self._sampler.sample(self._conditioning, jobs)
             yield images

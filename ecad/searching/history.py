@@ -81,7 +81,11 @@ def screening_of(
     def describe(genomes: BoolArray) -> tuple[FloatArray, FloatArray]:
         schedules = [effective(from_genome(genome, shape)) for genome in genomes]
         costs = [_cost_objective(cost_of(schedule)) for schedule in schedules]
-        return np.array(costs), np.stack([calibration.errors_of(each).ravel() for each in schedules])
+        errors = np.stack([calibration.errors_of(each) for each in schedules])
+        # At each step, and summed over all of them.
+        return np.array(costs), np.concatenate([errors, errors.sum(axis=1, keepdims=True)], axis=1).reshape(
+            len(schedules), -1
+        )
 
     return Screening(describe)
 

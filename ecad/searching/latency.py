@@ -10,6 +10,7 @@ import numpy as np
 from ecad.errors import ConfigError, RunError
 from ecad.families.family import Workload
 from ecad.measuring.latency_table import LatencyTable, TimeTable, calibration_schedules
+from ecad.measuring.macs import executed
 from ecad.measuring.paper.devices import is_paper, paper_cost
 from ecad.measuring.paper.table import paper_table
 from ecad.measuring.timing import measure_interleaved
@@ -86,4 +87,5 @@ def _measure_table(settings: ResolvedSearchSettings, subject: Subject, prompts: 
         warmup=1,
         images=len(jobs),
     )
-    return LatencyTable.fit(schedules, [measurement.median_s for measurement in measured.values()])
+    ran = [executed(schedule, subject.workload) for schedule in schedules]
+    return LatencyTable.fit(ran, [measurement.median_s for measurement in measured.values()])

@@ -13,7 +13,10 @@ from ecad.genetic import nondominated
 from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.environment import versions
 from ecad.measuring.latency_table import LatencyTable
+from ecad.measuring.macs import executed
 from ecad.measuring.measurements import Outcome
+from ecad.measuring.paper.devices import is_paper, paper_cost
+from ecad.measuring.paper.rows import seconds_on_paper
 from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Row
 from ecad.records import Candidate, Evaluation
@@ -24,8 +27,9 @@ from ecad.scoring.videos import frames_note
 from ecad.searching.contenders import contenders_of
 from ecad.searching.rivals import comparisons, hypervolumes
 from ecad.searching.rows import OnImages, RowExecutor, measured_rows
+from ecad.searching.samples import SampleKeeper
 from ecad.searching.setup import PreparedRun, environment_of
-from ecad.storage import EvaluationLog
+from ecad.storage import EvaluationLog, RunFolder
 
 # Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
 # choice to a user.
@@ -72,6 +76,7 @@ def front_schedules(
                     run.scorer.name: evaluation.quality,
                     "prompts": run.search_prompts.name,
                     "images": len(evaluation.scores),
+                    **({"summed_runs": True} if run.settings.summed_runs else {}),
                 },
                 "versions": {"ecad": ecad.__version__, **versions("torch", "diffusers")},
             },
@@ -86,11 +91,22 @@ def heldout_report(
     log: EvaluationLog,
     executor_on: RowExecutor | None = None,
     on_images: OnImages = lambda done, total, workers: None,
+    folder: RunFolder | None = None,
 ) -> SearchReport:
-    """Every row measured in one run, batch by batch in turn; on workers all but what is timed."""
+    """Every row measured in one run, batch by batch in turn; on workers all but what is timed.
+
+    Small pictures of some images go into the `folder`.
+    """
     settings = run.settings
-    outcomes = measured_rows(run, contenders_of(run, front), executor_on, on_images)
-    rows = [_row(run, outcome, outcomes[0]) for outcome in outcomes]
+    contenders = contenders_of(run, front)
+    samples = None if folder is None else SampleKeeper(run, folder, contenders)
+    outcomes = measured_rows(run, contenders, executor_on, on_images, *([] if samples is None else [samples]))
+    on_paper = paper_cost(settings.cost) if is_paper(settings.cost) else None
+    paper_s = seconds_on_paper(contenders, run.subject.workload, settings.batch_size, on_paper)
+    rows = [
+        replace(_row(run, outcome, outcomes[0]), paper_s=seconds)
+        for outcome, seconds in zip(outcomes, paper_s, strict=True)
+    ]
     return SearchReport(
         model=run.subject.source.name,
         steps=run.shape.steps,
@@ -100,6 +116,7 @@ def heldout_report(
             "cost": settings.cost,
             "generations": len(history),
             "evaluations": len(log),
+            **({"summed_runs": True} if settings.summed_runs else {}),
             "images_per_evaluation": run.evaluator.images_per_evaluation,
             "prompts": run.search_prompts.name,
             "hypervolume": list(history),
@@ -112,6 +129,7 @@ def heldout_report(
             "first_seed": HELDOUT_FIRST_SEED,
             "interval": "95 % percentile bootstrap over prompts; differences are paired by prompt and seed",
             **({"frames": frames_note(run.subject.settings.num_frames)} if run.subject.makes_videos else {}),
+            **({} if samples is None else {"samples": samples.to_json()}),
         },
         latency={
             "unit": "seconds per image: denoising and VAE decode, text encoding excluded",
@@ -135,7 +153,8 @@ def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> Row:
     table, schedule = run.latency_table, outcome.contender.schedule
     if table is None or schedule is None:
         return row
-    return replace(row, latency_s_predicted=table.predict(schedule))
+    predicted = table.predict(executed(schedule, run.subject.workload))
+    return replace(row, latency_s_predicted=predicted)
 
 
 def _model_signature(run: PreparedRun) -> dict[str, Any]:
@@ -146,6 +165,8 @@ def _model_signature(run: PreparedRun) -> dict[str, Any]:
         "width": settings.width,
         **({"num_frames": settings.num_frames} if settings.num_frames > 1 else {}),
         "guidance_scale": settings.guidance_scale,
+        **({} if settings.guidance_scale_2 is None else {"guidance_scale_2": settings.guidance_scale_2}),
+        **({} if settings.true_cfg_scale == 1.0 else {"true_cfg_scale": settings.true_cfg_scale}),
         "scheduler": type(run.subject.model.pipe.scheduler).__name__,
     }
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ecad.errors import RunError, TransientEvaluationError
 from ecad.execution import Executor
-from ecad.measuring.comparison import Comparison, compare
+from ecad.measuring.comparison import Comparison, OnMeasured, compare
 from ecad.measuring.measurements import Contender, Outcome
 from ecad.progress import WorkerReport
 from ecad.prompts import PromptSet
@@ -98,10 +98,12 @@ def measured_rows(
     contenders: Sequence[Contender],
     executor_on: RowExecutor | None = None,
     on_images: OnImages = lambda done, total, workers: None,
+    keep: OnMeasured = lambda measurement, jobs, images: None,
 ) -> list[Outcome]:
     """One outcome per contender, on the run's held-out prompts. Without `executor_on` all of it is done here.
 
-    Scores are the same either way. `on_images(done, total, workers)` is called as images are made.
+    Scores are the same either way. `on_images(done, total, workers)` is called as images are made, and `keep` is given
+    those that are made here.
     """
     settings, prompts = run.settings, run.heldout_prompts
     seeds = settings.heldout_seeds_per_prompt
@@ -117,7 +119,9 @@ def measured_rows(
         seeds_per_prompt=seeds,
         first_seed=HELDOUT_FIRST_SEED,
         batch_size=settings.batch_size,
+        summed_runs=_summed_runs(settings),
         on_images=lambda done, _: on_images(done, total, ()),
+        keep=keep,
     )
     if timed == len(prompts) or executor_on is None:
         return outcomes
@@ -181,4 +185,10 @@ def _comparison(
         seeds_per_prompt=settings.heldout_seeds_per_prompt,
         first_seed=first_seed,
         batch_size=settings.batch_size,
+        summed_runs=_summed_runs(settings),
     )
+
+
+def _summed_runs(settings: ResolvedSearchSettings) -> bool | None:
+    """As `ecad.apply` takes it: by default, or as the candidates were evaluated."""
+    return True if settings.summed_runs else None

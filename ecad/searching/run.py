@@ -109,6 +109,7 @@ def search(
             # Rows share no steps.
             partial(executors.on, together=1) if execution.uses_ray else None,
             partial(on_images, "held-out"),
+            folder,
         )
         folder.write_json("report.json", report.to_json())
         status.finish()
@@ -159,5 +160,7 @@ def evolve(
         algorithm.tell(genomes, np.array([objectives(evaluation, limits) for evaluation in evaluations]))
         history.candidates.extend(candidates)
         history.hypervolume.append(history.front.hypervolume)
-        observer(search_progress(settings, history, log, generation, len(candidates), executor.workers))
+        evaluated = len(candidates)
+        ended = search_progress(settings, history, log, generation, evaluated, executor.workers)
+        observer(replace(ended, ends_generation=True))
     return history

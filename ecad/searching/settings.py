@@ -27,8 +27,11 @@ class SearchSettings:
     `heldout_limit` count prompts. Those of the selection follow those of the search in the same set: the best
     schedules of the search are evaluated on them too (0: on none). `mutation_rate` is per gene, `granularity` the
     finest that schedules differ in; `calibration` is a file of `ecad calibrate`, without which one is made;
+    `prompts_format` and `heldout_prompts_format` say what a file's name does not (`ecad.prompts.formats`);
     `start_from` names schedules for the first generation: files, bundled names, run folders, with commas;
-    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like.
+    `true_cfg_scale` above 1 adds a second forward a step to FLUX and its like. With `summed_runs` schedules are
+    followed as `ecad.apply(..., summed_runs=True)` does, each for itself: what only stretches of reused blocks read is
+    held as sums, and no first steps are shared.
     """
 
     model: str
@@ -40,10 +43,12 @@ class SearchSettings:
     calibration: str | None = None
     quality: str | None = None
     prompts: str | None = None
+    prompts_format: str | None = None
     prompts_limit: int | None = None
     selection_limit: int | None = None
     seeds_per_prompt: int = 1
     heldout_prompts: str | None = None
+    heldout_prompts_format: str | None = None
     heldout_limit: int | None = None
     heldout_seeds_per_prompt: int = 1
     steps: int | None = None
@@ -63,6 +68,8 @@ class SearchSettings:
     mutation_rate: float = 0.02
     granularity: Granularity = "blocks"
     start_from: str | None = None
+    summed_runs: bool = False
+    guidance_scale_2: float | None = None
 
     def resolved(self) -> ResolvedSearchSettings:
         """With the preset's recommendations and ecad's defaults in place of None, and checked as a whole."""
@@ -113,7 +120,13 @@ class SearchSettings:
     @property
     def overrides(self) -> Overrides:
         return Overrides(
-            self.steps, self.guidance_scale, self.true_cfg_scale, self.height, self.width, self.num_frames
+            self.steps,
+            self.guidance_scale,
+            self.true_cfg_scale,
+            self.height,
+            self.width,
+            self.num_frames,
+            self.guidance_scale_2,
         )
 
 
@@ -151,10 +164,17 @@ class ResolvedSearchSettings(SearchSettings):
         values = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         if values["true_cfg_scale"] == 1.0 == (1.0 if template is None else template.true_cfg_scale):
             del values["true_cfg_scale"]
-        if values["start_from"] is None:
-            del values["start_from"]
-        if values["num_frames"] is None:
-            del values["num_frames"]
+        for name in (
+            "start_from",
+            "num_frames",
+            "prompts_format",
+            "heldout_prompts_format",
+            "guidance_scale_2",
+        ):
+            if values[name] is None:
+                del values[name]
+        if not values["summed_runs"]:
+            del values["summed_runs"]
         return values
 
 
@@ -201,6 +221,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {  # name -> smallest, largest value
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
     "guidance_scale": (0.0, 1000.0),
+    "guidance_scale_2": (0.0, 1000.0),
     "true_cfg_scale": (1.0, 1000.0),
     "crossover_probability": (0.0, 1.0),
     "mutation_rate": (0.0, 1.0),
@@ -211,12 +232,14 @@ _CHOICES = {
     "device_map": ("balanced",),
 }
 _COSTS = ("macs", "latency")
-_SWITCHES = ("embedding_cache",)
+_SWITCHES = ("embedding_cache", "summed_runs")
 _TEXTS = (
     "model",
     "quality",
     "prompts",
+    "prompts_format",
     "heldout_prompts",
+    "heldout_prompts_format",
     "device",
     "latency_table",
     "calibration",

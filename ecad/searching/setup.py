@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from ecad.devices import free_memory_bytes, use_threads
+from ecad.errors import ConfigError
 from ecad.execution import ExecutionSettings
 from ecad.families import Family
 from ecad.families.registry import adopt, is_shipped
@@ -48,6 +49,7 @@ class PreparedRun:
     selection_prompts: PromptSet | None = None
     selection_evaluators: tuple[ModelEvaluator, ...] = ()  # one per round
     start: tuple[Schedule, ...] = ()  # schedules that the first generation is to have
+    free_bytes: int | None = None  # for stored outputs, in each process; None where nobody says
 
     @property
     def shape(self) -> ScheduleShape:
@@ -83,7 +85,8 @@ def prepare(
             scorer.check(prompts.prompts, generation.height, generation.width)
     calibration = known_calibration(folder, settings, subject)
     start = start_schedules(folder, settings, subject.shape)
-    announce(_stored_memory(settings, subject))
+    free_bytes = free_memory_bytes(subject.model.device, execution.local_processes)
+    announce(_stored_memory(settings, subject, free_bytes))
     folder.write_config(content)
     described = family_text(subject.model.family)
     if described is not None:
@@ -93,7 +96,7 @@ def prepare(
     table = latency_table(folder, settings, subject, search_prompts)
 
     def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
-        return make_evaluator(settings, subject, scorer, prompts, first_seed, table)
+        return make_evaluator(settings, subject, scorer, prompts, first_seed, table, free_bytes)
 
     evaluator = evaluator_on(search_prompts, 0)
     # Seeds go on where those of the search end, as if all prompts had been searched on.
@@ -120,6 +123,7 @@ def prepare(
         selection_prompts,
         tuple(selection_evaluators),
         tuple(start),
+        free_bytes,
     )
 
 
@@ -130,6 +134,7 @@ def make_evaluator(
     prompts: PromptSet,
     first_seed: int,
     table: TimeTable | None = None,
+    free_bytes: int | None = None,
 ) -> ModelEvaluator:
     """An evaluator under the run's settings."""
     return ModelEvaluator(
@@ -142,6 +147,8 @@ def make_evaluator(
         batch_size=settings.batch_size,
         latency_table=table,
         cost=settings.cost if table is not None else "macs",
+        summed_runs=settings.summed_runs,
+        free_bytes=free_bytes,
     )
 
 
@@ -160,10 +167,13 @@ class EvaluatorFactory:
     threads: int
     # The file of a family that did not ship with ecad: another process must be told.
     family: str | None = None
+    free_bytes: int | None = None
 
     def __call__(self) -> ModelEvaluator:
         subject, scorer = subject_elsewhere(self.settings, self.device, self.threads, self.family)
-        evaluator = make_evaluator(self.settings, subject, scorer, self.prompts, self.first_seed)
+        evaluator = make_evaluator(
+            self.settings, subject, scorer, self.prompts, self.first_seed, free_bytes=self.free_bytes
+        )
         subject.model.free_text_encoders()
         return evaluator
 
@@ -190,14 +200,21 @@ def environment_of(subject: Subject) -> dict[str, Any]:
     return environment(subject.model.device, subject.model.pipe.transformer.dtype)
 
 
-def _stored_memory(settings: ResolvedSearchSettings, subject: Subject) -> str:
+def _stored_memory(settings: ResolvedSearchSettings, subject: Subject, free_bytes: int | None) -> str:
     """ConfigError if they cannot fit."""
+    if settings.summed_runs and not subject.model.family.sums_up:
+        raise ConfigError(
+            f"the blocks of family {subject.model.family.name!r} cannot be summed up (ecad families says whose can): "
+            "leave out --summed-runs"
+        )
     return stored_memory_note(
         subject.workload,
         subject.model.pipe.transformer.dtype.itemsize,
         settings.batch_size,
         subject.settings.steps,
-        free_memory_bytes(subject.model.device),
+        free_bytes,
+        settings.summed_runs,
+        only_whole_steps=settings.granularity == "steps",
     )
 
 
@@ -215,8 +232,12 @@ def _load_prompt_sets(
 ) -> tuple[PromptSet, PromptSet | None, PromptSet]:
     """For the search, for the selection of its front (None: no selection), and for the report."""
     searched = settings.prompts_limit
-    prompts = load_prompts(settings.prompts, searched + settings.selection_limit)
-    heldout_prompts = load_prompts(settings.heldout_prompts, settings.heldout_limit)
+    prompts = load_prompts(
+        settings.prompts, searched + settings.selection_limit, format_name=settings.prompts_format
+    )
+    heldout_prompts = load_prompts(
+        settings.heldout_prompts, settings.heldout_limit, format_name=settings.heldout_prompts_format
+    )
     check_disjoint(prompts, heldout_prompts)
     selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
     return prompts.part(0, searched), selection_prompts, heldout_prompts

@@ -7,6 +7,7 @@ continues as a valid search but not as the one it would have been. That is why `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -98,7 +99,8 @@ def evolve_steadily(
             log.append(each, result)
             tell(each)
             generation, index = _place(len(history.candidates) - 1, population)
-            observer(search_progress(settings, history, log, generation, index + 1, executor.workers))
+            progress = search_progress(settings, history, log, generation, index + 1, executor.workers)
+            observer(replace(progress, ends_generation=index + 1 == population))
         failures_before_any_success = []
     return history
 

@@ -92,7 +92,7 @@ class Executors:
 
         `factory_on` is for an evaluator that is no `ModelEvaluator`. `together` is as in the settings.
         """
-        together = together or self._settings.together
+        together = together or (1 if self._run.settings.summed_runs else self._settings.together)
         if self._session is None:
             yield LocalExecutor(evaluator, together, lambda: self._on_tick(()))
             return
@@ -108,6 +108,7 @@ class Executors:
                 self._device.type,
                 self._threads,
                 family_text(self._run.subject.model.family),
+                self._run.free_bytes,
             )
         else:
             raise TypeError(f"nothing makes a {type(evaluator).__name__} in another process")

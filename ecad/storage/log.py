@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -16,6 +17,16 @@ from typing import Any, NamedTuple
 from ecad.errors import RunError
 from ecad.records import Candidate, Evaluation
 from ecad.storage.json_lines import JsonLines, Record, read_json_lines
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An evaluation in a log, with where it stands in the search; `genome` is in hex."""
+
+    evaluation: Evaluation
+    genome: str
+    generation: int  # from 1
+    index: int  # in its generation, from 0
 
 
 class EvaluationLog:
@@ -100,22 +111,37 @@ class EvaluationLog:
         self.close()
 
 
+def read_log(path: Path) -> Iterator[Logged]:
+    """What is in a log that another process may be writing; a torn last record is left out."""
+    return read_json_lines(
+        path,
+        lambda record: Logged(*_from_record(record), int(record["generation"]), int(record["index"])),
+    )
+
+
 def read_evaluations(path: Path) -> Iterator[Evaluation]:
-    """The evaluations in a log that another process may be writing; a torn last record is left out."""
+    """The evaluations alone."""
     return (evaluation for evaluation, _ in read_json_lines(path, _from_record))
 
 
 class LogEntry(NamedTuple):
-    """One evaluation with the candidate's generation and genome, in hex."""
+    """One evaluation, without its scores but with their number, and the candidate's generation and genome, in hex."""
 
     generation: int
     evaluation: Evaluation
+    images: int
     genome: str
 
 
-def read_log(path: Path) -> Iterator[LogEntry]:
-    """The same with what else is in the log."""
-    return read_json_lines(path, lambda record: LogEntry(int(record["generation"]), *_from_record(record)))
+def read_entries(path: Path) -> Iterator[LogEntry]:
+    """What is in the log without the scores: those of a long search fill the memory."""
+
+    def entry(record: Record) -> LogEntry:
+        evaluation, genome = _from_record(record)
+        images = len(evaluation.scores)
+        return LogEntry(int(record["generation"]), replace(evaluation, scores=()), images, genome)
+
+    return read_json_lines(path, entry)
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:

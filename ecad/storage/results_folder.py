@@ -5,8 +5,10 @@ environment.json       versions and hardware of the last start
 scores.jsonl           one line per contender and batch: its scores and its latency; the checkpoint
 features/NETWORK/ROW/  features of the images, for metrics of a whole set
 samples/ROW/*.png      the images of the sample grid
+schedules/ROW.yaml     the schedules that were compared
 results.json .csv .md  the table
 grid.png               sample images: a row per contender, a column per prompt
+report.html            all of it as a page
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from ecad.atomic import write_bytes
 from ecad.errors import RunError, one_line
 from ecad.storage.differences import first_difference
 from ecad.storage.json_lines import JsonLines, Record
@@ -83,15 +84,6 @@ class ResultsFolder(LockedFolder[JsonLines[Record]]):
         return content
 
     # --- files ---
-
-    def write_bytes(self, name: str, content: bytes) -> None:
-        """Replace a file in the folder, its own folder made if need be; after a crash the file is whole."""
-        path = self.path / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, content)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}") from error
 
     def write_features(self, name: str, features: npt.NDArray[Any]) -> None:
         """An array of numbers, exactly as it is."""

@@ -10,6 +10,8 @@ latency_table.json   the fitted latency table, if the search uses one
 start/*.yaml         the schedules that the search was given to start from
 front/*.yaml         the schedules of the front, cheapest last
 report.json          the front on held-out prompts
+samples/ROW/*.webp   small pictures of what each row of the report paints
+report.html          all of it as a page
 status.json          how the search stands while it runs, see ecad.storage.status
 """
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from ecad.families.registry import use
 from ecad.families.spec_file import FAMILY_FILE
 from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
-from ecad.storage.log import EvaluationLog, read_evaluations
+from ecad.storage.log import EvaluationLog, Logged, read_evaluations, read_log
 
 RUN_FORMAT = 3
 # What is found in them is the same, but earlier searches went other ways.
@@ -145,6 +147,10 @@ class RunFolder(LockedFolder[EvaluationLog]):
                 f"let it finish with ecad search --resume {self.path}"
             )
         return report
+
+    def logged(self) -> Iterator[Logged]:
+        """What is in the log, read without taking the folder."""
+        return read_log(self._log_path)
 
     def count_evaluations(self) -> int:
         """Number of whole records in the log, read without taking the folder."""

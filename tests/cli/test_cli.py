@@ -91,6 +91,35 @@ def test_show_as_markdown(ecad_command: Command, run_folder: Path) -> None:
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
+def test_show_of_an_unfinished_run_is_the_front_so_far(
+    ecad_command: Command, run_folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    (copy / "report.json").unlink()
+    (copy / "status.json").unlink()
+    log = (copy / "evaluations.jsonl").read_text().splitlines(keepends=True)[:10]
+    (copy / "evaluations.jsonl").write_text("".join(log) + '{"torn')
+    records = [json.loads(line) for line in log]
+    best = max(records, key=lambda record: (record["quality"], -record["cost"]))
+    shown = ecad_command("show", copy)
+    assert shown.code == 0, shown.err
+    assert "not finished: 10 evaluations, in generation 2 of 2" in shown.out
+    assert f"ecad search --resume {copy}" in shown.out.replace("\n", " ")
+    assert "the numbers promise too much" in shown.out.replace("\n", " ")
+    content = json.loads(ecad_command("show", copy, "--json").out)
+    assert (content["finished"], content["evaluations"], content["generation"]) == (False, 10, 2)
+    assert (content["cost"], content["quality"]) == ("macs", "alignment")
+    assert content["front"][0]["quality"] == best["quality"]
+    assert content["front"][0]["cost"] == best["cost"]
+    costs = [point["cost"] for point in content["front"]]
+    assert costs == sorted(costs, reverse=True)
+    markdown = ecad_command("show", copy, "--markdown").out
+    assert sum(line.startswith("| ") for line in markdown.splitlines()) == 1 + len(costs)
+    (copy / "evaluations.jsonl").write_text("")
+    assert "not finished: 0 evaluations" in ecad_command("show", copy).out
+
+
 def test_plot(ecad_command: Command, run_folder: Path, tmp_path: Path) -> None:
     assert ecad_command("plot", run_folder).code == 0
     with Image.open(run_folder / "front.png") as image:
@@ -166,8 +195,6 @@ def test_generate_with_a_heuristic(ecad_command: Command, tiny_folder: Path, tmp
 
 
 def test_resume_extends(ecad_command: Command, run_folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
     before = (copy / "evaluations.jsonl").read_bytes()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from seeded_weights import write_image_reward_folder
 
+import ecad
 from ecad.cli.main import main
 from ecad.scoring import METRICS
 
@@ -53,3 +55,27 @@ def test_the_table_names_every_metric(doctor: Any, monkeypatch: Any) -> None:
     for name in METRICS:
         assert f" {name} " in text
     assert "ECAD_IMAGE_REWARD_PYTHON" in text or "runs in" in text
+
+
+def test_the_machine_is_described(doctor: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\necho Chromium 123.4\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    facts = json.loads(doctor("--json"))
+    assert facts["versions"]["ecad"] == ecad.__version__
+    assert facts["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert {"python", "diffusers", "transformers", "pymoo", "ray"} <= set(facts["versions"])
+    assert "cores" in facts["devices"]["cpu"]
+    assert 0 < facts["memory"]["available"] <= facts["memory"]["total"]
+    assert facts["disk"]["runs"]["folder"] == str(Path.cwd())
+    assert facts["disk"]["runs"]["free"] > 0
+    assert facts["hub"] == {"address": "https://hub.example", "offline": False}
+    assert facts["ray"]["address"] == "head:6379"
+    assert facts["browser"] == {"path": str(browser), "version": "Chromium 123.4"}
+    browser.unlink()
+    text = doctor()
+    for words in ("no Chromium", "GB free", "head:6379", "https://hub.example", "diffusers"):
+        assert words in text

@@ -98,6 +98,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert (code, len(errors)) == (2, 1)
     assert message in errors[0]
     assert err.splitlines()[-1] == errors[0]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -116,3 +117,33 @@ def test_pixart_mini_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert rows["steps:10"]["speedup_macs"] == pytest.approx(2.0)
     assert 0.0 < rows["uncached"]["metrics"]["alignment"]["quality"] <= 1.0
     assert (tmp_path / "out" / "grid.png").stat().st_size > 1000
+
+
+def test_every_command_that_reads_prompts_can_be_told_their_format(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_folder: Path,
+    prompts: Path,
+    tmp_path: Path,
+) -> None:
+    """That it arrives is seen by the file being refused as what it is not."""
+    of_search = ["--quality", "alignment", "--heldout-prompts", "scenes-heldout"]
+    for name, more in (("evaluate", ["--metrics", "alignment"]), ("calibrate", []), ("search", of_search)):
+        arguments = [name, "--model", tiny_folder, "--prompts", prompts, "--out", tmp_path / name, *more]
+        code, _, err = command(capsys, monkeypatch, *arguments, "--prompts-format", "jsonl")
+        assert code == 2
+        assert f"{prompts}: is read as JSON Lines, but line 1 is not valid JSON" in " ".join(err.split())
+    code, _, err = command(
+        capsys, monkeypatch, *arguments, "--heldout-prompts-format", "csv", "--prompts-format", "txt"
+    )
+    assert code == 2
+    assert "none of its columns" in err
+
+
+def test_half_an_emoji_on_the_command_line_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["generate", "--model", "pixart-mini", "--schedule", "fora:2", "--prompt", "a cat \udc9f"]
+    code, _, err = command(capsys, monkeypatch, *arguments)
+    assert code == 2
+    assert "half a character" in err

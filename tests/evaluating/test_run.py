@@ -27,7 +27,7 @@ from ecad.measuring.statistics import mean_interval, paired_interval
 from ecad.sampling.generation import ModelChoice
 from ecad.sampling.recording import calibrate
 from ecad.sampling.subject import prepare_subject
-from ecad.schedule import ScheduleShape, heuristic, load_calibration, save_schedule
+from ecad.schedule import ScheduleShape, heuristic, load_calibration, load_schedule, save_schedule
 
 SHAPE = ScheduleShape("pixart", 4, {"transformer_blocks": 3})
 RANDOM = heuristic("random:0.4:1", SHAPE).replace(
@@ -255,6 +255,14 @@ def test_files(finished: Path) -> None:
         with Image.open(next(finished.glob("samples/00-uncached/000-*.png"))) as sample:
             assert pixel == sample.getpixel((8, 8))
     assert len(list(finished.glob("samples/*/*.png"))) == 10
+    assert [(each["prompt"], each["seed"] % 2) for each in results["samples"]] == [
+        ("a red circle", results["first_seed"] % 2),
+        ("a blue square", results["first_seed"] % 2),
+    ]
+    names = {row["name"]: place for place, row in enumerate(results["rows"])}
+    stored = load_schedule(finished / "schedules" / f"{names['random']:02d}-random.yaml")
+    assert stored.digest() == RANDOM.digest()
+    assert set(results["rows"][0]["paper_s"]) == {"A6000", "H100"}
 
 
 @pytest.mark.parametrize("stop_after", [4, 20])
@@ -329,6 +337,7 @@ def test_a_folder_in_use_and_foreign_folders_are_refused(
         ({"metrics": ("beauty",), "reference": None}, "unknown quality 'beauty'"),
         ({"metrics": ("contrast", "contrast"), "reference": None}, "'contrast' is given twice"),
         ({"metrics": None}, "no default for --metrics: give --metrics"),
+        ({"prompts_format": "jsonl"}, "line 1 is not valid JSON"),
         ({"prompts": "nowhere.txt"}, "no prompt file 'nowhere.txt'"),
         ({"schedules": ("fora:0",)}, "0 is outside 1 to 20"),
         ({"schedules": ("steps:none",)}, "whole number from 1 to 1000, for example steps:12"),
@@ -363,7 +372,7 @@ def test_a_broken_reference_image_shows_before_any_image_is_made(
     broken = replace(settings, reference=str(tmp_path / "reference"))
     with pytest.raises(ConfigError, match=r"cannot read the picture .*1\.png"):
         evaluate(broken, tmp_path / "out")
-    assert (tmp_path / "out" / "scores.jsonl").read_bytes() == b""
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_pipelines_are_rows_of_the_same_table(settings: EvaluateSettings, tmp_path: Path) -> None:

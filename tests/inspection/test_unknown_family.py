@@ -111,7 +111,8 @@ def test_from_inspection_to_a_schedule_in_use(folder: Path, tmp_path: Path, comm
             *("--prompts", tmp_path / "heldout.txt", "--out", tmp_path / "results"),
         )
         assert "fora:2" in evaluated
-    assert load_family(run / "family.yaml") == load_family(file)
+    for written in (run, tmp_path / "results"):
+        assert load_family(written / "family.yaml") == load_family(file)
     check = command("schedule", "check", tmp_path / "fast.yaml", "--model", folder, "--family", file)
     assert "valid" in check
     in_use(tmp_path / "fast.yaml", run)

@@ -178,7 +178,7 @@ CONFIG = {"settings": {"model": "toy", "steps": 20, "quality": "alignment", "gen
 
 def entry(generation: int, cost: float, quality: float) -> LogEntry:
     key = f"{generation}-{cost}"
-    return LogEntry(generation, Evaluation(key, cost, quality, (quality,), round(cost * 1000), None), "")
+    return LogEntry(generation, Evaluation(key, cost, quality, (), round(cost * 1000), None), 8, "")
 
 
 def test_a_search_that_is_not_finished() -> None:

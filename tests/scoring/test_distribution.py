@@ -225,22 +225,43 @@ def test_damaged_references_are_named(pictures: Path, any_network: Path, tmp_pat
     np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.zeros((3, 2)))
     np.savez(tmp_path / "nan.npz", mu=np.full(3, np.nan), sigma=np.eye(3))
     np.save(tmp_path / "integers.npy", np.zeros((3, 2), np.int64))
+    np.savez(tmp_path / "words.npz", mu=np.array(["a"]), sigma=np.array([["b"]]))
+    np.savez(tmp_path / "pickled.npz", mu=np.array([{}]), sigma=np.eye(1))
+    np.savez(tmp_path / "crooked.npz", mu=np.zeros(2), sigma=np.array([[1.0, 0.5], [0.0, 1.0]]))
+    np.savez(tmp_path / "negative.npz", mu=np.zeros(2), sigma=np.diag([1.0, -1.0]))
+    np.savez(tmp_path / "images.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    np.save(tmp_path / "nan.npy", np.full((3, 2), np.nan))
+    np.savez_compressed(tmp_path / "whole.npz", mu=np.arange(99.0), sigma=np.eye(99))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:-40])
+    (tmp_path / "damaged.npz").write_bytes(whole[:120] + bytes(40) + whole[160:])
+    (tmp_path / "pointer.npz").write_text("version https://git-lfs.github.com/spec/v1\n")
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("nowhere", "no reference .*nowhere"),
         (
             "text.npz",
-            "text.npz is neither a .npy nor a .npz file of numbers$",
+            "text.npz is neither a .npy nor a .npz file of numbers: save it again",
         ),  # not numpy's advice to unpickle it
         ("objects.npy", "objects.npy is neither a .npy nor a .npz file"),
         ("other.npz", "other.npz holds weights: it must hold mu and sigma, or features"),
         ("shapes.npz", r"shapes.npz: mu must be \(dimensions,\) .* not \(3,\) and \(3, 2\)"),
         ("nan.npz", "nan.npz has values that are not finite"),
         ("integers.npy", "integers.npy must hold features as floats"),
+        ("words.npz", "words.npz: mu and sigma must be arrays of real numbers, not <U1"),
+        ("pickled.npz", "pickled.npz is neither a .npy nor a .npz file of numbers: save it again"),
+        ("crooked.npz", "crooked.npz: its sigma is no covariance"),
+        ("negative.npz", "negative.npz: its sigma is no covariance"),
+        ("images.npz", "images.npz holds arr_0: .*; arr_0 looks like pictures: save them as PNG files"),
+        ("nan.npy", "nan.npy has values that are not finite"),
+        ("cut.npz", "cut.npz is neither a .npy nor a .npz file of numbers"),
+        ("damaged.npz", "damaged.npz is neither a .npy nor a .npz file of numbers"),
+        ("pointer.npz", "pointer.npz is a Git LFS pointer"),
         ("empty", "empty has no pictures"),
     ):
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError, match=message) as caught:
             load_reference(tmp_path / name, fid)
+        assert "\n" not in str(caught.value)
     (pictures / "2.png").write_bytes((pictures / "2.png").read_bytes()[:200])
     with pytest.raises(ConfigError, match=r"cannot read the picture .*2.png .*mend or remove it"):
         picture_features(sorted(pictures.glob("*.png")), fid)

@@ -194,6 +194,23 @@ def test_results_of_a_search(finished: Path, settings: dict[str, Any]) -> None:
     assert RunFolder.existing(finished).count_evaluations() == 18
 
 
+def test_small_pictures_of_the_first_prompts_are_kept(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    samples = report["heldout"]["samples"]
+    assert [each["seed"] for each in samples] == [report["heldout"]["first_seed"]]  # of one prompt, two seeds
+    for place, row in enumerate(report["rows"]):
+        found = sorted(path.name for path in finished.glob(f"samples/{place:02d}-*/*"))
+        assert found == [f"{index:03d}-{each['seed']}.webp" for index, each in enumerate(samples)], row[
+            "name"
+        ]
+    pictures = [path.read_bytes() for path in finished.glob("samples/*/000-*")]
+    assert len(set(pictures)) > 2
+    rows = {row["name"]: row for row in report["rows"]}
+    assert set(rows["uncached"]["paper_s"]) == {"A6000", "H100"}
+    assert rows["steps:3"]["paper_s"]["H100"] == pytest.approx(rows["uncached"]["paper_s"]["H100"] / 2)
+    assert rows["fora:2"]["paper_s"]["H100"] < rows["uncached"]["paper_s"]["H100"]
+
+
 def test_equal_settings_give_equal_files(finished: Path, settings: dict[str, Any], tmp_path: Path) -> None:
     search(SearchSettings.from_mapping(settings), tmp_path / "again")
     assert reproducible_files(tmp_path / "again") == reproducible_files(finished)
@@ -246,6 +263,27 @@ def test_changed_prompts_in_the_same_file_are_refused(settings: dict[str, Any], 
     prompts.write_text("a small green cross on a white background\n")
     with pytest.raises(RunError, match=r"other settings \(prompts search"):
         search(config, tmp_path / "run")
+
+
+def test_the_format_of_prompt_files_is_a_setting_of_the_run(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "search.data").write_text("id;text\n1;a large red circle, on a gray background\n")
+    (tmp_path / "heldout.data").write_text('{"prompt": "a small blue square on a white background"}\n')
+    formats = {"prompts_format": "csv-semicolon:text", "heldout_prompts_format": "jsonl"}
+    files = {"prompts": str(tmp_path / "search.data"), "heldout_prompts": str(tmp_path / "heldout.data")}
+    config = SearchSettings.from_mapping({**settings, **files, **formats, "generations": 1})
+    with pytest.raises(ConfigError, match="unknown prompt format 'semicolons'"):
+        search(replace(config, prompts_format="semicolons"), tmp_path / "run")
+    search(config, tmp_path / "run")
+    kept = RunFolder.existing(tmp_path / "run").read_config()
+    assert kept["settings"]["prompts_format"] == "csv-semicolon:text"
+    assert kept["settings"]["heldout_prompts_format"] == "jsonl"
+    assert kept["prompts"]["search"]["count"] == 1
+    # As --resume reads it: nothing is evaluated again.
+    before = reproducible_files(tmp_path / "run")
+    search(SearchSettings.from_mapping(kept["settings"]), tmp_path / "run")
+    assert reproducible_files(tmp_path / "run") == before
+    with pytest.raises(RunError, match="other settings"):
+        search(replace(config, prompts_format="csv-semicolon:id"), tmp_path / "run")
 
 
 def test_nothing_is_claimed_before_all_settings_are_known_to_work(

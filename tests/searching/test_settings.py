@@ -87,6 +87,8 @@ def test_generations_and_device_do_not_change_what_is_found() -> None:
     one = SearchSettings.from_mapping({"model": "pixart-mini", "generations": 3, "device": "cpu"}).resolved()
     two = SearchSettings.from_mapping({"model": "pixart-mini", "generations": 9}).resolved()
     assert one.identity() == two.identity()
+    # Settings that older run folders do not name are not there where nobody gives them.
+    assert not {"prompts_format", "heldout_prompts_format"} & set(one.identity())
     assert (
         one.identity()
         != SearchSettings.from_mapping({"model": "pixart-mini", "seed": 1}).resolved().identity()

@@ -7,11 +7,12 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ecad.errors import RunError
+from ecad.errors import ConfigError, ModelError, RunError
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import ScheduleShape, genome_to_hex, heuristic, to_genome
 from ecad.storage import EvaluationLog, RunFolder
@@ -127,3 +128,44 @@ def test_the_front_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_writing_without_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not open for writing"):
         _ = RunFolder(tmp_path).log
+
+
+def leave(path: Path, error: BaseException, write: Callable[[RunFolder], None] = lambda folder: None) -> None:
+    """Enter a run folder, write into it, and leave it by this error."""
+
+    def work() -> None:
+        with RunFolder(path) as folder:
+            write(folder)
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+
+
+def test_a_folder_that_was_refused_its_settings_is_gone(tmp_path: Path) -> None:
+    for error in (ConfigError("no"), RunError("no"), KeyboardInterrupt()):
+        leave(tmp_path / "deep" / "run", error)
+        assert not (tmp_path / "deep").exists()
+
+
+def test_what_was_written_before_the_first_evaluation_goes_with_a_refusal_only(tmp_path: Path) -> None:
+    def configure(folder: RunFolder) -> None:
+        folder.write_config({})
+
+    leave(tmp_path / "run", ModelError("no"), configure)
+    assert not (tmp_path / "run").exists()
+    leave(tmp_path / "run", RunError("all candidates failed"), configure)
+    assert (tmp_path / "run" / "config.yaml").exists()
+    leave(tmp_path / "run", ModelError("no"), configure)  # the folder is that of an earlier start
+    assert (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_refusal_keeps_evaluations_and_what_others_put_there(tmp_path: Path) -> None:
+    leave(tmp_path / "run", ConfigError("no"), lambda folder: folder.log.append(*entry("fora:2")))
+    assert (tmp_path / "run" / "evaluations.jsonl").stat().st_size > 0
+    (tmp_path / "mine").mkdir()
+    leave(tmp_path / "mine", ConfigError("no"))
+    assert list((tmp_path / "mine").iterdir()) == []
+    (tmp_path / "mine" / "note.txt").write_text("x")
+    leave(tmp_path / "mine", ConfigError("no"))
+    assert (tmp_path / "mine" / "note.txt").read_text() == "x"

@@ -10,7 +10,7 @@ from tiny_models import _pipeline, _t5_encoder, t5_tokenizer
 SIZE = {"height": 16, "width": 32, "num_frames": 5}
 
 
-def build(*, two_transformers: bool = False) -> Any:
+def build(*, two_transformers: bool = False, num_layers: int = 2) -> Any:
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 
     torch.manual_seed(0)
@@ -26,7 +26,7 @@ def build(*, two_transformers: bool = False) -> Any:
             text_dim=16,
             freq_dim=32,
             ffn_dim=32,
-            num_layers=2,
+            num_layers=num_layers,
             rope_max_seq_len=32,
         )
 

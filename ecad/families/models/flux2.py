@@ -86,6 +86,50 @@ def _hidden_width(config: Mapping[str, Any]) -> int:
 
 # --- models ---
 
+
+def _preset(
+    name: str,
+    repository: str,
+    pipeline_class: str,
+    double: int,
+    single: int,
+    heads: int,
+    text_width: int,
+    *,
+    is_dev: bool = False,
+    steps: int = 50,  # these two of FLUX.2-dev's model card
+    guidance_scale: float = 4.0,
+    note: str = "",
+) -> Preset:
+    return Preset(
+        name=name,
+        family=_NAME,
+        source=f"black-forest-labs/{repository}",
+        pipeline_class=pipeline_class,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        height=1024,
+        width=1024,
+        dtype="bfloat16",
+        max_sequence_length=512,
+        transformer=frozen(
+            {
+                "patch_size": 1,
+                "in_channels": 128,
+                "num_layers": double,
+                "num_single_layers": single,
+                "num_attention_heads": heads,
+                "attention_head_dim": 128,
+                "joint_attention_dim": text_width,
+                "timestep_guidance_channels": 256,
+                "mlp_ratio": 3.0,
+                "guidance_embeds": is_dev,
+            }
+        ),
+        note=note,
+    )
+
+
 FLUX2 = Family(
     name=_NAME,
     transformer_classes=("Flux2Transformer2DModel",),
@@ -107,31 +151,21 @@ FLUX2 = Family(
     sizes=Sizes(text_tokens=512, latents_per_token=2, sample_size=128),
     formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
-        Preset(
-            name="flux2-dev",
-            family=_NAME,
-            source="black-forest-labs/FLUX.2-dev",
-            pipeline_class="Flux2Pipeline",
-            steps=50,  # and the guidance scale of its model card
-            guidance_scale=4.0,
-            height=1024,
-            width=1024,
-            dtype="bfloat16",
-            max_sequence_length=512,
-            transformer=frozen(
-                {
-                    "patch_size": 1,
-                    "in_channels": 128,
-                    "num_layers": 8,
-                    "num_single_layers": 48,
-                    "num_attention_heads": 48,
-                    "attention_head_dim": 128,
-                    "joint_attention_dim": 15360,
-                    "timestep_guidance_channels": 256,
-                    "mlp_ratio": 3.0,
-                    "guidance_embeds": True,
-                }
-            ),
+        _preset("flux2-dev", "FLUX.2-dev", "Flux2Pipeline", 8, 48, 48, 15360, is_dev=True),
+        # Klein: numbers of src/flux2/model.py in github.com/black-forest-labs/flux2 (Klein4BParams, Klein9BParams). The
+        # base model has the defaults of Flux2KleinPipeline; the distilled one 4 steps without guidance.
+        _preset("flux2-klein-base-9b", "FLUX.2-klein-base-9B", "Flux2KleinPipeline", 8, 24, 32, 12288),
+        _preset(
+            "flux2-klein-4b",
+            "FLUX.2-klein-4B",
+            "Flux2KleinPipeline",
+            5,
+            20,
+            24,
+            7680,
+            steps=4,
+            guidance_scale=1.0,
+            note="distilled: four steps",
         ),
     ),
 )

@@ -14,6 +14,7 @@ from ecad.families.family import (
     Preset,
     Sizes,
     StepMacs,
+    TakeOver,
     Workload,
     frozen,
 )
@@ -88,6 +89,17 @@ _BOTH = {
 _SMALL = {**_BOTH, "num_layers": 30, "num_attention_heads": 12, "ffn_dim": 8960}
 _LARGE = {**_BOTH, "num_layers": 40, "num_attention_heads": 40, "ffn_dim": 13824}
 
+# What the script gives text to video, as the models' scheduler_config.json has it; the rest are diffusers' defaults.
+_SCHEDULER = frozen(
+    {
+        "_class_name": "UniPCMultistepScheduler",
+        "num_train_timesteps": 1000,
+        "prediction_type": "flow_prediction",
+        "use_flow_sigmas": True,
+        "flow_shift": 3.0,
+    }
+)
+
 
 def _preset(
     name: str,
@@ -97,6 +109,8 @@ def _preset(
     *,
     steps: int = 50,
     guidance_scale: float = 5.0,
+    guidance_scale_2: float | None = None,
+    boundary_ratio: float | None = None,
     note: str = "",
 ) -> Preset:
     return Preset(
@@ -115,6 +129,8 @@ def _preset(
         transformer=frozen(transformer),
         search=frozen({"population": 24, "prompts_limit": 16, "batch_size": 1}),
         note=note,
+        guidance_scale_2=guidance_scale_2,
+        take_over=None if boundary_ratio is None else TakeOver(boundary_ratio, _SCHEDULER),
     )
 
 
@@ -132,7 +148,10 @@ WAN = Family(
             _LARGE,
             (720, 1280),
             steps=40,
+            # The model card's call, as it is repeated in many repositories: 4.0 and 3.0, 40 steps.
             guidance_scale=4.0,
+            guidance_scale_2=3.0,
+            boundary_ratio=0.875,  # in its model_index.json
             note="two transformers, one for the noisy steps and one for the others",
         ),
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from ecad.errors import ScheduleError, all_lines, one_line
+from ecad.hub import endpoint, why_away
 
 _LOGGER = logging.getLogger("ecad")
 _FORM = "hf://owner/name/PATH, or hf://owner/name@REVISION/PATH"
@@ -90,17 +90,14 @@ def _arguments(place: HubFile) -> dict[str, Any]:
     }
 
 
-def _endpoint() -> str | None:
-    """Of the environment now, which may have changed after huggingface_hub was imported."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-
-
 def _download(place: HubFile, most_bytes: int) -> Path:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RevisionNotFoundError
 
-    arguments = {**_arguments(place), "endpoint": _endpoint()}
+    arguments = {**_arguments(place), "endpoint": endpoint()}
     try:
+        if not constants.HF_HUB_OFFLINE and (why := why_away()) is not None:
+            raise ConnectionError(why)
         size = get_hf_file_metadata(hf_hub_url(**arguments)).size
     except HFValidationError as error:
         raise _failed(place, error) from None
@@ -152,10 +149,8 @@ def _cached(place: HubFile, most_bytes: int) -> Path | None:
 
 def _page(place: HubFile) -> str:
     """Where people look at the repository."""
-    from huggingface_hub import constants
-
     prefix = "" if place.kind == "model" else f"{place.kind}s/"
-    return f"{_endpoint() or constants.ENDPOINT}/{prefix}{place.repository}"
+    return f"{endpoint()}/{prefix}{place.repository}"
 
 
 def _reason(place: HubFile, error: Exception) -> str:
@@ -176,4 +171,9 @@ def _reason(place: HubFile, error: Exception) -> str:
         return f"no permission (HTTP {status}): check your token, or {_LOG_IN}"
     if status is not None:
         return f"the hub answers HTTP {status}, and the file is not in the cache: try again later"
-    return f"cannot reach {_page(place)} ({all_lines(error)}), and the file is not in the cache: check the network"
+    why = (
+        str(error)
+        if isinstance(error, ConnectionError)
+        else f"cannot reach {_page(place)} ({all_lines(error)})"
+    )
+    return f"{why}, and the file is not in the cache: check the network"

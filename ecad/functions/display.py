@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,27 +14,26 @@ from rich.live import Live
 
 from ecad.progress import Progress, Rate
 from ecad.report.progress import progress_line, progress_panel
-from ecad.searching.settings import SearchSettings
 
 
 class SearchDisplay:
     """Shows the progress of a search on standard error; standard output stays free for results."""
 
-    def __init__(self, settings: SearchSettings, folder: Path) -> None:
+    def __init__(self, model: str, folder: Path) -> None:
         self._console = Console(file=sys.stderr)
-        self._title = f"ecad search: {settings.model} -> {folder}"
+        self._title = f"ecad search: {model} -> {folder}"
         self._live: Live | None = None
         self._rate = Rate()
         self._last_line = ""
         self._last_share = ("search", 0.0)  # phase, share of its images at the last line
 
     def __enter__(self) -> SearchDisplay:
-        if self._console.is_terminal:
+        if _is_live(self._console):
             self._live = Live(console=self._console, refresh_per_second=4, transient=False)
             self._live.__enter__()
             self._live.update(f"{self._title}\nloading the model ...")
         else:
-            print(self._title, file=sys.stderr)
+            self.say(self._title)
         return self
 
     def __exit__(
@@ -44,7 +44,7 @@ class SearchDisplay:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _say(self._console, line)
 
     def update(self, progress: Progress) -> None:
         self._rate.update(progress, time.monotonic())
@@ -53,13 +53,13 @@ class SearchDisplay:
         elif self._is_worth_a_line(progress):
             line = progress_line(progress, self._rate)
             if line != self._last_line:
-                print(line, file=sys.stderr, flush=True)
+                self.say(line)
             self._last_line = line
 
     def _is_worth_a_line(self, progress: Progress) -> bool:
         """Without a terminal: a line per generation, and one per tenth of the later phases' images."""
         if progress.phase == "search":
-            return progress.evaluated == progress.population
+            return progress.ends_generation
         done, total = progress.images
         phase, share = self._last_share
         if phase == progress.phase and done < total and done / total < share + 0.1:
@@ -75,12 +75,12 @@ class EvaluateDisplay:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        console = Console(file=sys.stderr)
+        self._console = console = Console(file=sys.stderr)
         self._title = title
         self._tenths: dict[str, int] = {}
         self._tasks: dict[str, Any] = {}
         self._bars: Bars | None = None
-        if console.is_terminal:
+        if _is_live(console):
             self._bars = Bars(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -90,7 +90,7 @@ class EvaluateDisplay:
             )
 
     def __enter__(self) -> EvaluateDisplay:
-        print(self._title, file=sys.stderr, flush=True)
+        _say(self._console, self._title)
         if self._bars is not None:
             self._bars.start()
         return self
@@ -110,4 +110,13 @@ class EvaluateDisplay:
         tenth = 10 * done // max(1, total)
         if tenth > self._tenths.get(phase, -1):
             self._tenths[phase] = tenth
-            print(f"{phase}: {done}/{total}", file=sys.stderr, flush=True)
+            _say(self._console, f"{phase}: {done}/{total}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _is_live(console: Console) -> bool:
+    """Whether what is shown can be replaced; in a notebook rich needs ipywidgets for that."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)

@@ -1,0 +1,1 @@
+"""`ecad.search` and `ecad.evaluate`: what the two commands do, as functions of Python."""
