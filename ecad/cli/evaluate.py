@@ -85,9 +85,9 @@ def evaluate(
       ecad evaluate --model pixart-mini runs/pixart-mini --metrics alignment,psnr --out results
     """
     options: dict[str, Any] = dict(locals())
+    del options["page"]
     options["schedules"] = schedules or ()
     options["baselines"] = options.pop("baseline") or ()
-    del options["page"]
     from ecad.functions.evaluate import evaluate as run_evaluation
 
     try:

@@ -30,8 +30,11 @@ def report(
 
     One file that needs no network. Of an unfinished search it shows the front so far.
 
-    Examples: ecad report runs/pixart-mini; ecad report runs/pixart-mini -o front.html; ecad report --serve
-    runs/pixart-mini
+    \b
+    Examples:
+      ecad report runs/pixart-mini
+      ecad report runs/pixart-mini -o front.html
+      ecad report --serve runs/pixart-mini
     """
     need(*PACKAGES)
     if serve and out is not None:

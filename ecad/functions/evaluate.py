@@ -69,6 +69,7 @@ def evaluate(
     first_seed: int | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
+    guidance_scale_2: float | None = None,
     true_cfg_scale: float | None = None,
     height: int | None = None,
     width: int | None = None,

@@ -43,6 +43,7 @@ def search(
     heldout_seeds_per_prompt: int | None = None,
     steps: int | None = None,
     guidance_scale: float | None = None,
+    guidance_scale_2: float | None = None,
     true_cfg_scale: float | None = None,
     height: int | None = None,
     width: int | None = None,

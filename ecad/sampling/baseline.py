@@ -6,27 +6,35 @@ It runs through its own `__call__`, with its own defaults but for what the user 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from ecad.arrays import Images
 from ecad.errors import ConfigError, ModelError
-from ecad.sampling.any_pipeline import PipelineCall, call_parameters
+from ecad.families.registry import find_preset
+from ecad.sampling.any_pipeline import PipelineCall, call_parameters, frames_argument
 from ecad.sampling.base import Job
-from ecad.sampling.baseline_loading import load_pipeline
+from ecad.sampling.baseline_loading import is_named, load_pipeline
 from ecad.sampling.baseline_spec import BaselineSpec
 from ecad.sampling.counting import counted_macs
+from ecad.sampling.loading import without_progress_bars
 
 # Prompts and sizes as they are asked for, as in the searched model's own rows; where a call takes these.
 _AS_ASKED = {"use_resolution_binning": False, "clean_caption": False}
 
 
 class Baseline:
-    """A loaded pipeline of any class, ready to make images; `steps` is the number of its denoising steps."""
+    """A loaded pipeline of any class, ready to make images; `steps` is the number of its denoising steps.
 
-    def __init__(self, spec: BaselineSpec, pipe: Any) -> None:
+    `recommended` are arguments of its call in place of its own defaults, where it takes them.
+    """
+
+    def __init__(
+        self, spec: BaselineSpec, pipe: Any, recommended: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.spec = spec
         self.pipe = pipe
         self.macs: int | None = None  # of one image's denoising, counted in the first call
@@ -38,11 +46,15 @@ class Baseline:
             "height": spec.height,
             "width": spec.width,
         }
-        arguments: dict[str, Any] = {name: value for name, value in _AS_ASKED.items() if name in parameters}
+        arguments = {
+            name: value for name, value in {**_AS_ASKED, **recommended}.items() if name in parameters
+        }
+        if spec.timesteps is not None:
+            arguments.pop("num_inference_steps", None)
         arguments |= {name: value for name, value in wanted.items() if value is not None}
         self._call = PipelineCall(f"baseline {spec.name!r}", pipe, {**arguments, **spec.call})
         parameter = parameters.get("num_inference_steps")
-        default = None if parameter is None else parameter.default
+        default = recommended.get("num_inference_steps", None if parameter is None else parameter.default)
         steps = len(spec.timesteps) if spec.timesteps is not None else spec.steps or default
         if not isinstance(steps, int):
             raise ConfigError(
@@ -72,8 +84,21 @@ class Baseline:
 
 
 def load_baseline(spec: BaselineSpec, device: torch.device) -> Baseline:
-    """Load a pipeline by `from_pretrained`, from a folder, a hub id or a model's name."""
-    return Baseline(spec, load_pipeline(spec, device))
+    """Load a pipeline by `from_pretrained`, from a folder, a hub id or a model's name.
+
+    A model that is named runs as `--model` would run it, but for what the user gives.
+    """
+    with without_progress_bars():
+        pipe = load_pipeline(spec, device)
+    preset = find_preset(spec.location) if is_named(spec) else None
+    recommended: dict[str, Any] = {}
+    if preset is not None:
+        names = ("guidance_scale", "height", "width", "max_sequence_length")
+        recommended = {name: getattr(preset, name) for name in names} | {"num_inference_steps": preset.steps}
+        frames = frames_argument(pipe)
+        if frames is not None and preset.num_frames > 1:
+            recommended[frames] = preset.num_frames
+    return Baseline(spec, pipe, recommended)
 
 
 def _check_timesteps(spec: BaselineSpec, pipe: Any) -> None:

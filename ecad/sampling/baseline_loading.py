@@ -21,6 +21,7 @@ from ecad.families import find_model
 from ecad.families.registry import find_preset
 from ecad.sampling.any_pipeline import call_parameters
 from ecad.sampling.baseline_spec import BaselineSpec
+from ecad.sampling.loading import dtype_of
 from ecad.sampling.pipeline_files import find_files, from_hub
 
 _WEIGHTS = ".safetensors"
@@ -29,6 +30,8 @@ _WEIGHTS = ".safetensors"
 def load_pipeline(spec: BaselineSpec, device: torch.device) -> Any:
     """The pipeline on its device. ConfigError or ModelError, in one line, for whatever cannot be loaded."""
     dtype = choose_dtype(spec.dtype, device)
+    if is_named(spec):
+        dtype = dtype_of(find_model(spec.location), spec.dtype, device)
     place, pipeline_class, transformer = _found(spec)
     index = _told(spec.location, lambda: pipeline_class.load_config(place))
     unknown = next((name for name in spec.parts if name not in index), None)
@@ -56,13 +59,18 @@ def load_pipeline(spec: BaselineSpec, device: torch.device) -> Any:
     return pipe.to(device)
 
 
+def is_named(spec: BaselineSpec) -> bool:
+    """Whether it is one of ecad's models by its name, and not a folder or a hub id."""
+    return find_preset(spec.location) is not None and not Path(spec.location).is_dir()
+
+
 def _found(spec: BaselineSpec) -> tuple[str, Any, str | None]:
     """(folder, pipeline class, the place of its transformer if it has one of its own)."""
     import diffusers
 
     if Path(spec.location).is_dir():
         return spec.location, diffusers.DiffusionPipeline, None
-    if find_preset(spec.location) is None:
+    if not is_named(spec):
         return _told(spec.location, lambda: _downloaded(spec.location)), diffusers.DiffusionPipeline, None
     source = find_model(spec.location)
     files = find_files(source)

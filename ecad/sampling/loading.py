@@ -87,7 +87,7 @@ def load_model(
     _check_device_map(device_map, device)
     choose_dtype(dtype, torch_device)
     is_bundled = source.preset is not None and source.preset.source is None
-    with _without_progress_bars():
+    with without_progress_bars():
         files = find_files(source)
         if source.family is None:  # a hub id that is no preset: only now do its files say what it is
             found = find_model(str(files.folder))
@@ -118,7 +118,7 @@ def _encoder(
     files: PipelineFiles, pipe: Any, dtype: torch.dtype, device: torch.device, embedding_cache: bool
 ) -> PromptEncoder:
     def load() -> Any:
-        with _without_progress_bars():
+        with without_progress_bars():
             return files.load_text_encoders(dtype, device)
 
     identity = cache = None
@@ -143,7 +143,7 @@ def _check_device_map(device_map: str | None, device: str) -> None:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """The libraries' own bars would tear up the display of a search."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -25,7 +25,8 @@ def build(workload: Workload, images: int, dtype: torch.dtype = torch.bfloat16) 
         )
     with torch.device("meta"):
         transformer, inputs = _FAMILIES[workload.family](workload, images * workload.rows, dtype)
-        return transformer.to(dtype).eval(), {**inputs, "return_dict": False}
+        # torch's own `to`: that of diffusers warns about casting weights, of which there are none.
+        return nn.Module.to(transformer, dtype).eval(), {**inputs, "return_dict": False}
 
 
 def _pixart(load: Workload, rows: int, dtype: torch.dtype) -> tuple[nn.Module, Inputs]:

@@ -17,7 +17,10 @@ PROMPTS = 6  # of which each row's first image is kept
 
 
 class SampleKeeper:
-    """Keeps, of each row, the first image of each of the first held-out prompts in the run folder."""
+    """Keeps, of each row, the first image of each of the first held-out prompts in the run folder.
+
+    Where workers make most images, only those that are timed in this process can be kept.
+    """
 
     def __init__(self, run: PreparedRun, folder: RunFolder, contenders: Sequence[Contender]) -> None:
         self._folder = folder

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ecad.errors import RunError
 from ecad.records import Candidate, Evaluation
@@ -122,6 +122,26 @@ def read_log(path: Path) -> Iterator[Logged]:
 def read_evaluations(path: Path) -> Iterator[Evaluation]:
     """The evaluations alone."""
     return (evaluation for evaluation, _ in read_json_lines(path, _from_record))
+
+
+class LogEntry(NamedTuple):
+    """One evaluation, without its scores but with their number, and the candidate's generation and genome, in hex."""
+
+    generation: int
+    evaluation: Evaluation
+    images: int
+    genome: str
+
+
+def read_entries(path: Path) -> Iterator[LogEntry]:
+    """What is in the log without the scores: those of a long search fill the memory."""
+
+    def entry(record: Record) -> LogEntry:
+        evaluation, genome = _from_record(record)
+        images = len(evaluation.scores)
+        return LogEntry(int(record["generation"]), replace(evaluation, scores=()), images, genome)
+
+    return read_json_lines(path, entry)
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def without_vega(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "ecad.cli.extras.find_spec", lambda name: None if name == "vl_convert" else found(name)
+        "ecad.functions.extras.find_spec", lambda name: None if name == "vl_convert" else found(name)
     )
 
 

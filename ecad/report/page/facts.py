@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ecad.measuring.rows import Row
-from ecad.records import Evaluation
+from ecad.storage.log import LogEntry
 
 _MACHINE = ("hardware", "device", "dtype", "torch_threads", "platform")
 
 
 def search_cost(
-    searched: Iterable[Evaluation],
-    selected: Iterable[Evaluation],
+    searched: Iterable[LogEntry],
+    selected: Iterable[LogEntry],
     rows: Sequence[Row],
     images_per_row: int,
     status: Mapping[str, Any],
@@ -21,8 +21,8 @@ def search_cost(
     """Of each stage how much it evaluated, in images and in what those cost: a schedule's image at a cost of .2 is a
     fifth of an uncached one."""
     facts = {}
-    for stage, evaluations in (("search", searched), ("selection", selected)):
-        count, images, worth = _sums(evaluations)
+    for stage, entries in (("search", searched), ("selection", selected)):
+        count, images, worth = _sums(entries)
         if count:
             facts[stage] = f"{count:,} evaluations: " + _images(images, worth)
     if rows:
@@ -75,14 +75,14 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _sums(evaluations: Iterable[Evaluation]) -> tuple[int, int, float]:
+def _sums(entries: Iterable[LogEntry]) -> tuple[int, int, float]:
     """How many, their images, and how many uncached images they are worth."""
     count, images, worth = 0, 0, 0.0
-    for evaluation in evaluations:
+    for entry in entries:
         count += 1
-        if evaluation.is_finite:
-            images += len(evaluation.scores)
-            worth += len(evaluation.scores) * evaluation.cost
+        if entry.evaluation.is_finite:
+            images += entry.images
+            worth += entry.images * entry.evaluation.cost
     return count, images, worth
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from ecad.errors import EcadError, ScheduleError
 from ecad.genetic.front import FrontTracker
 from ecad.measuring.rows import Kind
-from ecad.records import Evaluation
 from ecad.report.page.content import Content, Table
 from ecad.report.page.facts import environment_facts, search_cost, settings_facts
 from ecad.report.page.front_so_far import front_so_far
@@ -21,8 +20,10 @@ from ecad.report.search_report import SearchReport
 from ecad.report.search_tables import comparison_cells, summary_text, volumes_text
 from ecad.schedule import Calibration, Schedule, heuristic, load_calibration, load_schedule
 from ecad.storage import RunFolder
-from ecad.storage.log import Logged, read_log
+from ecad.storage.log import LogEntry, read_entries
 from ecad.storage.status import STATUS_NAME
+
+_MOST_POINTS = 1500  # of those that the search evaluated
 
 
 def run_content(path: Path) -> Content:
@@ -33,7 +34,7 @@ def run_content(path: Path) -> Content:
         folder=folder,
         config=config,
         status=folder.read_json(STATUS_NAME) or {},
-        entries=list(read_log(path / "evaluations.jsonl")),
+        entries=list(read_entries(path / "evaluations.jsonl")),
         calibration=_calibration(path / "calibration.json"),
     )
     if (path / "report.json").is_file():
@@ -46,7 +47,7 @@ class _Found:
     folder: RunFolder
     config: Mapping[str, Any]
     status: Mapping[str, Any]
-    entries: list[Logged] = field(repr=False)
+    entries: list[LogEntry] = field(repr=False)
     calibration: Calibration | None
 
     @property
@@ -63,9 +64,10 @@ class _Found:
         return str(self.settings.get("model", self.folder.path.name))
 
     @property
-    def selected(self) -> list[Evaluation]:
-        files = sorted(self.folder.path.glob("selection-*.jsonl"))
-        return [entry.evaluation for file in files for entry in read_log(file)]
+    def selected(self) -> list[LogEntry]:
+        """Of the selection's rounds; what waits for its turn is not counted yet."""
+        files = sorted(self.folder.path.glob("selection-?.jsonl"))
+        return [entry for file in files for entry in read_entries(file)]
 
     def facts(self, cost: Mapping[str, str], environment: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
         versions, machine = environment_facts(environment)
@@ -84,7 +86,7 @@ def _finished(found: _Found) -> Content:
     columns = columns_of(report.rows, [metric])
     heldout = report.heldout
     cost = search_cost(
-        (entry.evaluation for entry in found.entries),
+        found.entries,
         found.selected,
         report.rows,
         heldout["images"],
@@ -118,7 +120,7 @@ def _unfinished(found: _Found) -> Content:
     metric = MetricColumn(str(found.settings.get("quality", "quality")), True, None)
     measure = measure_named(cost_measure(found.cost))
     headings, marks = front_so_far(found.entries, found.calibration, measure, metric.name, found.model)
-    cost = search_cost((entry.evaluation for entry in found.entries), found.selected, [], 0, found.status)
+    cost = search_cost(found.entries, found.selected, [], 0, found.status)
     searched = (found.config.get("prompts") or {}).get("search") or {}
     return Content(
         title=f"{found.model}: the front so far",
@@ -140,7 +142,7 @@ def _unfinished(found: _Found) -> Content:
     )
 
 
-def hypervolume_by_generation(entries: list[Logged]) -> list[float]:
+def hypervolume_by_generation(entries: list[LogEntry]) -> list[float]:
     """As the search's own history has it, of the generations that are in the log so far."""
     tracker = FrontTracker()
     volumes: dict[int, float] = {}
@@ -152,7 +154,9 @@ def hypervolume_by_generation(entries: list[Logged]) -> list[float]:
 
 
 def _cloud(found: _Found) -> list[tuple[float, float]]:
-    evaluations = [entry.evaluation for entry in found.entries]
+    """Of a long search every so-many-th: a browser must draw them."""
+    every = -(-len(found.entries) // _MOST_POINTS) or 1
+    evaluations = [entry.evaluation for entry in found.entries[::every]]
     return [(1.0 / item.cost, item.quality) for item in evaluations if item.is_finite and item.cost > 0]
 
 

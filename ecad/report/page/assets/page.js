@@ -255,7 +255,9 @@
   }
 
   async function renew() {
-    const text = await (await fetch("./", { cache: "no-store" })).text();
+    const answer = await fetch("./", { cache: "no-store" });
+    if (!answer.ok) return; // a file that is just being written: the next look finds it whole
+    const text = await answer.text();
     const fresh = new DOMParser().parseFromString(text, "text/html");
     const focused = document.activeElement && document.activeElement.id;
     const before = controls && state();
