@@ -85,6 +85,6 @@ def test_without_vega(ecad_command: Command, tmp_path: Path, capsys: pytest.Capt
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == (
         "",
-        "no page: this command needs vl_convert: pip install 'ecad[search]'\n",
+        "no page: this needs vl_convert: pip install 'ecad[search]'\n",
     )
     assert not (run / "report.html").exists()
