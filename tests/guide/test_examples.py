@@ -272,7 +272,12 @@ def test_examples(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     if "torch" in sys.modules:
         sys.modules["torch"].compiler.reset()  # what a page has compiled
     # Every command line is in a block that is looked at.
-    outside = re.sub(r"^```(?:sh)?\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    outside = re.sub(
+        r"^```(\S*)\n(.*?)^```",
+        lambda block: "" if block[1] in ("", "sh") else block[2],
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )
     assert not re.findall(rf"^(?: {{4}}|\$ )?ecad (?:{'|'.join(NAMES)}) .*", outside, flags=re.MULTILINE)
 
 
