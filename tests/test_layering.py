@@ -85,8 +85,11 @@ LAYERS: dict[str, Layer] = {
     "report": Layer(
         "tables, plots, pictures: returns, never prints",
         "schedule measuring.rows",
-        "numpy PIL rich matplotlib",
+        "numpy PIL rich matplotlib textalloc",
     ),
+    # What is plotted of a search that is not finished is in its log.
+    "report.plot_data": Layer("", "errors measuring.rows genetic storage report"),
+    "report.front_plot": Layer("", "measuring.rows genetic report", "matplotlib"),
     # Reads the two kinds of folders.
     "report.page": Layer(
         "",

@@ -126,8 +126,31 @@ def test_plot(ecad_command: Command, run_folder: Path, tmp_path: Path) -> None:
         assert min(image.size) > 500
     assert "<svg" in (run_folder / "front.svg").read_text()
     assert ecad_command("plot", run_folder, "-o", tmp_path / "deep" / "x.pdf").code == 0
-    refused = ecad_command("plot", run_folder, "-o", tmp_path / "x.gif")
-    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    for wrong in (
+        ["-o", tmp_path / "x.gif"],
+        [run_folder],  # two runs, and no file
+        ["--x", "watts"],
+        ["--y", "fid"],
+        ["--calibration", "--y", "difference"],
+    ):
+        refused = ecad_command("plot", run_folder, *wrong)
+        assert (refused.code, refused.err.count("\n")) == (2, 1), wrong
+
+
+def test_plot_of_several_and_of_one_that_is_not_finished(
+    ecad_command: Command, run_folder: Path, tmp_path: Path
+) -> None:
+    so_far = tmp_path / "so-far"
+    shutil.copytree(run_folder, so_far)
+    (so_far / "report.json").unlink()
+    plotted = ecad_command("plot", so_far, run_folder, "-o", tmp_path / "both.pdf", "--y", "alignment")
+    assert plotted.code == 0, plotted.err
+    assert "16 schedules evaluated): the front so far, on the search's own prompts" in plotted.err
+    assert (tmp_path / "both.pdf").read_bytes().startswith(b"%PDF")
+    alone = ecad_command(
+        "plot", run_folder, "--x", "latency", "--y", "difference", "-o", tmp_path / "one.png"
+    )
+    assert (alone.code, alone.err) == (0, "")
 
 
 def test_export_and_generate(
