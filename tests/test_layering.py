@@ -274,13 +274,14 @@ def at_import_time(path: Path) -> Iterator[str]:
 def test_the_tests_have_the_same_tree():
     """A folder of tests is a room of ecad; `contracts` is shared code.
 
-    `parity` holds other people's numbers, `conformance` what must hold for every family in several rooms.
+    `parity` holds other people's numbers, `conformance` what must hold for every family in several rooms, `guide` tries
+    what the README and the guide say.
     """
     folders = {
         path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
     }
     strangers = [str(folder) for folder in folders if not (PACKAGE / folder).is_dir()]
-    assert sorted(strangers) == ["conformance", "parity"]
+    assert sorted(strangers) == ["conformance", "guide", "parity"]
 
 
 def contributing_table() -> str:

@@ -17,7 +17,8 @@ _OTHERS = "More"
 _ORDER = (None, _PROMPTS, _SEARCH, _WHERE, _OTHERS)
 
 _IMAGES = dict.fromkeys(
-    ("steps", "guidance_scale", "true_cfg_scale", "height", "width", "num_frames"), _PROMPTS
+    ("steps", "guidance_scale", "guidance_scale_2", "true_cfg_scale", "height", "width", "num_frames"),
+    _PROMPTS,
 )
 _LOADING = dict.fromkeys(("dtype", "device_map", "embedding_cache", "batch_size"), _WHERE)
 

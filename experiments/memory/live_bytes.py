@@ -102,7 +102,9 @@ def _fused(
 def keep_everything() -> Iterator[None]:
     """Schedules applied inside compute what nobody reads, too, and keep every newest output, as a plain cache does."""
 
-    def plan(schedule: Schedule, first_step: int = 0, summed_runs: bool = False) -> ExecutionPlan:
+    def plan(
+        schedule: Schedule, first_step: int = 0, summed_runs: bool = False, everywhere: bool = False
+    ) -> ExecutionPlan:
         runs = {name: flags.copy() for name, flags in schedule.recompute.items()}
         for name in runs:
             runs[name][first_step] = True

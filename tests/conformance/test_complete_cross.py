@@ -132,7 +132,7 @@ def test_from_calibration_to_apply(
         )
     report = json.loads((run / "report.json").read_text())
     assert len(report["rows"]) > 4
-    command(monkeypatch, "export", run, "--speedup", 1.2, "-o", tmp_path / "fast.yaml")
+    command(monkeypatch, "export", run, "--speedup", 1.05, "-o", tmp_path / "fast.yaml")
     schedule = load_schedule(tmp_path / "fast.yaml")
     assert (schedule.family, schedule.steps) == (complete.family, STEPS)
 

@@ -39,7 +39,7 @@ FOLLOWED_ELSEWHERE = {"docs/extending.md": "tests/test_extending.py"}
 
 # Commands that take a second or two.
 CHEAP = ("show", "plot", "status", "export", "models", "families", "doctor", "schedule")
-NAMES = (*CHEAP, "search", "evaluate", "generate", "calibrate")
+NAMES = (*CHEAP, "search", "evaluate", "generate", "calibrate", "report")
 # Files and folders that examples name and nobody has here: a command about one of them is parsed only.
 NOT_HERE = {"masks.json", "c.json"}
 PIPES = {"&&", "||", ";", "|"}
@@ -114,6 +114,9 @@ def parse(words: list[str]) -> None:
     from ecad.cli.main import app
 
     command: Any = typer.main.get_command(app)
+    if words[0].startswith("-"):  # would be done at once: --install-completion
+        assert words[0] in [name for option in command.params for name in option.opts], words
+        return
     context = command.make_context("ecad", list(words))
     while hasattr(command, "resolve_command"):
         rest = [*context._protected_args, *context.args]
@@ -269,7 +272,12 @@ def test_examples(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     if "torch" in sys.modules:
         sys.modules["torch"].compiler.reset()  # what a page has compiled
     # Every command line is in a block that is looked at.
-    outside = re.sub(r"^```(?:sh)?\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    outside = re.sub(
+        r"^```(\S*)\n(.*?)^```",
+        lambda block: "" if block[1] in ("", "sh") else block[2],
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )
     assert not re.findall(rf"^(?: {{4}}|\$ )?ecad (?:{'|'.join(NAMES)}) .*", outside, flags=re.MULTILINE)
 
 

@@ -64,6 +64,7 @@ def test_the_settings_are_the_papers(name: str) -> None:
         "device",
         "device_map",
         "embedding_cache",
+        "summed_runs",
     } | {"heldout_seeds_per_prompt"}
     assert f"ecad search --config experiments/paper/{name}.yaml" in path.read_text(encoding="utf-8")
 

@@ -152,7 +152,7 @@ FLUX2 = Family(
     formulas=Formulas(macs, output_values, whole_output_values),
     presets=(
         _preset("flux2-dev", "FLUX.2-dev", "Flux2Pipeline", 8, 48, 48, 15360, is_dev=True),
-        # Klein: numbers of src/flux2/model.py in github.com/black-forest-labs/flux2 (Klein4BParams, Klein9BParams). The
+        # Klein: numbers of Klein4BParams and Klein9BParams, as copies of black-forest-labs/flux2 have them. The
         # base model has the defaults of Flux2KleinPipeline; the distilled one 4 steps without guidance.
         _preset("flux2-klein-base-9b", "FLUX.2-klein-base-9B", "Flux2KleinPipeline", 8, 24, 32, 12288),
         _preset(
