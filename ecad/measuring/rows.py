@@ -73,6 +73,11 @@ class Spread(NamedTuple):
     timings: int
     left_out: int
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a second timing says what the fastest one says."""
+        return self.timings - self.left_out > 1
+
 
 @dataclass(frozen=True)
 class Row:

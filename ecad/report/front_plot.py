@@ -61,7 +61,8 @@ def front_figure(sources: Sequence[Plotted], x: str | None = None, y: str | None
     if has_progress:
         _draw_progress(panels[-1], sources[0])
     _draw_heading(figure, sources)
-    handles = _handles(sources, value)
+    has_cloud = len(sources) == 1 and any(_has_cloud(sources[0], each, value) for each in horizontals)
+    handles = _handles(sources, value, has_cloud)
     columns = max(1, min(len(handles), int(sum(widths) / 2.4)))
     figure.legend(
         handles=handles,
@@ -219,10 +220,18 @@ def _bar(axes: Axes, item: _Point, colour: str, alpha: float) -> None:
         )
 
 
+def _has_cloud(source: Plotted, horizontal: XAxis, value: YAxis) -> bool:
+    """Where the panel's axis is what the search minimised, and there are schedules that it evaluated."""
+    own = {"macs": "MACs", "latency": "measured", "paper": "paper"}[source.cost.partition(":")[0]]
+    is_own = horizontal.is_speedup and own in horizontal.label
+    # A search knows its own metric only, and no differences.
+    is_quality = not value.is_difference and value.label == source.metrics[0].name
+    return bool(source.cloud) and is_own and is_quality
+
+
 def _draw_cloud(axes: Axes, source: Plotted, horizontal: XAxis, value: YAxis) -> None:
-    """All evaluated schedules, where the panel's axis is what the search minimised."""
-    is_own = {"macs": "MACs", "latency": "measured", "paper": "paper"}[source.cost.partition(":")[0]]
-    if not horizontal.is_speedup or is_own not in horizontal.label or value.is_difference:
+    """All evaluated schedules."""
+    if not _has_cloud(source, horizontal, value):
         return
     points = [(1.0 / cost, quality) for cost, quality in source.cloud if cost > 0]
     axes.scatter([x for x, _ in points], [y for _, y in points], s=4, color="0.8", zorder=0.5, linewidths=0)
@@ -308,7 +317,7 @@ def _draw_heading(figure: Figure, sources: Sequence[Plotted]) -> None:
     figure.suptitle("\n".join(lines), fontsize=10)
 
 
-def _handles(sources: Sequence[Plotted], value: YAxis) -> list[Line2D]:
+def _handles(sources: Sequence[Plotted], value: YAxis, has_cloud: bool) -> list[Line2D]:
     """The legend: kinds of rows of one run, or the runs."""
 
     def handle(colour: str, marker: str, label: str, line: Literal["-", "none"] = "none") -> Line2D:
@@ -339,6 +348,6 @@ def _handles(sources: Sequence[Plotted], value: YAxis) -> list[Line2D]:
         handles.append(Line2D([], [], color=_GRAY, linestyle=(0, (4, 3)), linewidth=0.9, label="best rivals"))
     if value.is_difference or any(source.uncached for source in sources):
         handles.append(Line2D([], [], color="0.3", linestyle=":", linewidth=0.9, label="uncached"))
-    if len(sources) == 1 and sources[0].cloud and not value.is_difference:
+    if has_cloud:
         handles.append(handle("0.8", ".", "evaluated in the search (its own prompts)"))
     return handles

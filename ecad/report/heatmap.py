@@ -56,7 +56,8 @@ class Heatmap:
 
     def _width(self) -> int:
         cells = self.recompute.shape[1] * self._cell_width()
-        return max(self._label_width() + cells, len(self.title) + 2) + 2  # blanks round the title; borders
+        title = len(self.title) + 4  # a blank and a line on both sides of it
+        return max(self._label_width() + cells, title) + 2  # borders
 
     def _cell_width(self) -> int:
         return 2 if self.recompute.shape[1] <= 12 else 1  # a few blocks: squares, for a character is tall

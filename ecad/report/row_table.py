@@ -111,12 +111,26 @@ def milliseconds(row: Row) -> str:
     """With the quartiles, where the row has them: 80 (79-84)."""
     if row.latency_spread is None:
         return f"{row.latency_s * 1000:.1f}"
-    decimals = 0 if row.latency_s >= 0.02 else 1
-    middle, low, high = (
-        f"{1000 * seconds:.{decimals}f}"
-        for seconds in (row.latency_s, row.latency_spread.low_s, row.latency_spread.high_s)
-    )
-    return middle if low == high else f"{middle} ({low}-{high})"
+    low, high = (_whole_ms(seconds, row) for seconds in (row.latency_spread.low_s, row.latency_spread.high_s))
+    return _middle_ms(row) + (f" ({low}-{high})" if low != high else "")
+
+
+def milliseconds_narrow(row: Row) -> str:
+    """With half of what is between the quartiles, relatively: 80 ±3%."""
+    if row.latency_spread is None:
+        return f"{row.latency_s * 1000:.1f}"
+    half = (row.latency_spread.high_s - row.latency_spread.low_s) / 2 / row.latency_s
+    return _middle_ms(row) + (f" ±{half:.0%}" if half >= 0.005 else "")
+
+
+def _middle_ms(row: Row) -> str:
+    """With a question mark where no second timing says the same."""
+    is_alone = row.latency_spread is not None and not row.latency_spread.is_confirmed
+    return _whole_ms(row.latency_s, row) + ("?" if is_alone else "")
+
+
+def _whole_ms(seconds: float, row: Row) -> str:
+    return f"{1000 * seconds:.{0 if row.latency_s >= 0.02 else 1}f}"
 
 
 def timings_note(rows: Sequence[Row], how: str | None) -> str:
@@ -125,7 +139,9 @@ def timings_note(rows: Sequence[Row], how: str | None) -> str:
     if how is None or not spreads:
         return ""
     left_out, timings = (sum(each) for each in zip(*((s.left_out, s.timings) for s in spreads), strict=True))
-    return f"{how} ({left_out} of {timings} left out)"
+    alone = sum(not spread.is_confirmed for spread in spreads)
+    unsure = f"; ? no second timing agreed, {alone} rows" if alone else ""
+    return f"{how} ({left_out} of {timings} left out{unsure})"
 
 
 def speedup_latency(row: Row) -> str:

@@ -28,13 +28,14 @@ def summary_text(report: SearchReport) -> str:
         f"{search['generations']} generations on {search['images_per_evaluation']} images ({search['prompts']})\n"
         f"below: {heldout['images']} held-out images ({heldout['prompts']}), 95 % intervals; latency per image "
         f"in batches of {report.latency['batch_size']} on {environment['hardware']} ({environment['device']})"
-        + (f"; {note}" if note else "")
+        f"; uncached: {row_table.macs(report.rows[0])}MACs an image"
+        + (f"\n{note}" if note else "")
         + predicted
     )
 
 
 def report_table(report: SearchReport) -> Table:
-    """One row per schedule: speedups, MACs, latency, quality, and the paired difference to uncached."""
+    """One row per schedule: speedups, time, quality, and the paired difference to uncached."""
     # In 80 columns the numbers stay whole, and long names are folded.
     return row_table.terminal_table(report.rows, _columns(report), names_kinds=True, narrow=True)
 
@@ -43,9 +44,8 @@ def _columns(report: SearchReport) -> list[Column]:
     metric = _metric(report)
     return [
         Column("schedule", row_table.name, is_number=False, min_width=10),
-        Column("MACs", row_table.macs),
         Column("fewer\nMACs", row_table.speedup_macs),
-        Column("ms an\nimage", row_table.milliseconds),
+        Column("ms an\nimage", row_table.milliseconds_narrow),
         Column("less\ntime", row_table.speedup_latency),
         Column(report.quality, row_table.half_interval(metric)),
         Column("minus uncached", row_table.difference(metric)),
@@ -112,6 +112,7 @@ def report_markdown(report: SearchReport) -> str:
         Column("schedule", row_table.name, is_number=False),
         Column("MACs", row_table.speedup_macs),
         Column("latency", row_table.speedup_latency),
+        Column("ms an image", row_table.milliseconds),
         Column(report.quality, row_table.quality(metric)),
         Column("minus uncached", row_table.difference(metric)),
     ]

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ecad.measuring.rows import Kind, Row, Spread
+from ecad.measuring.rows import Kind, Quality, Row, Spread
 from ecad.report.evaluate_tables import results_markdown, results_table
 from ecad.report.images import image_grid
 from ecad.report.results import MetricColumn, Results
-from ecad.report.row_table import milliseconds, timings_note
+from ecad.report.row_table import milliseconds, milliseconds_narrow, timings_note
+from ecad.report.search_report import SearchReport
+from ecad.report.search_tables import report_table
 
 
 def metric(name: str, higher_is_better: bool, reference: str | None) -> dict[str, Any]:
@@ -125,7 +127,36 @@ def test_times_with_their_quartiles() -> None:
     assert milliseconds(row(0.0802, Spread(0.0791, 0.0838, 5, 1))) == "80 (79-84)"
     assert milliseconds(row(0.00981, Spread(0.0097, 0.0099, 5, 1))) == "9.8 (9.7-9.9)"
     assert milliseconds(row(0.0802, Spread(0.0801, 0.0803, 5, 1))) == "80"
+    assert milliseconds(row(0.0802, Spread(0.0802, 0.0802, 2, 1))) == "80?"  # nothing confirms it
+    assert milliseconds_narrow(row(0.0802, Spread(0.0791, 0.0838, 5, 1))) == "80 ±3%"
+    assert milliseconds_narrow(row(0.0802, Spread(0.0801, 0.0803, 5, 1))) == "80"
     assert milliseconds(row(0.08023, None)) == "80.2"  # of an older version
     rows = [row(0.1, Spread(0.1, 0.1, 3, 1)), row(0.1, Spread(0.1, 0.1, 2, 0)), row(0.1, None)]
     assert timings_note(rows, "as said") == "as said (1 of 5 left out)"
+    alone = row(0.1, Spread(0.1, 0.1, 3, 2))
+    assert timings_note([alone], "as said") == "as said (2 of 3 left out; ? no second timing agreed, 1 rows)"
     assert timings_note(rows[2:], "as said") == timings_note(rows, None) == ""
+
+
+def test_a_reports_names_are_there_in_80_columns() -> None:
+    rows = [
+        Row(
+            "output:0,2,5,9,13,17",
+            Kind.HEURISTIC,
+            20,
+            1_360_000_000,
+            17.14,
+            1.1234,
+            11.11,
+            (11.0, 11.2),
+            {"alignment": Quality(0.666, (0.5, 0.84), -0.268, (-0.459, -0.098))},
+            latency_spread=Spread(1.0, 1.3, 4, 3),
+        )
+    ]
+    report = SearchReport("m", 20, "alignment", {}, {}, {}, {}, None, [], rows)  # type: ignore[arg-type]
+    console = Console(width=80, file=io.StringIO())
+    console.print(report_table(report))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "output:0," in text
+    assert "1123? ±13%" in text
+    assert "-0.268 [-0.459, -0.098]" in text
