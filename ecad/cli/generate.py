@@ -38,7 +38,9 @@ def generate(
     width: int | None = typer.Option(None, help="Image width in pixels."),
     num_frames: int | None = typer.Option(None, min=1, help="Frames of a video."),
     fps: int = typer.Option(16, min=1, help="Frames per second in the file of a video."),
-    repeats: int = typer.Option(3, min=1, help="Timed repeats; the median is printed."),
+    repeats: int = typer.Option(
+        3, min=1, help="Timed repeats; the median of those that nothing disturbed is printed."
+    ),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
     device_map: str | None = typer.Option(None, help="balanced: spread the components over all GPUs."),

@@ -21,7 +21,7 @@ from ecad.evaluating.setup import PreparedEvaluation, prepare_evaluation
 from ecad.families.registry import is_shipped
 from ecad.families.spec_file import FAMILY_FILE, dump_family
 from ecad.measuring.comparison import Comparison
-from ecad.measuring.measurements import Key, Measurement
+from ecad.measuring.measurements import Key, Measurement, Retiming
 from ecad.report.evaluate_tables import results_csv, results_markdown
 from ecad.report.images import image_grid, png_bytes, read_png
 from ecad.report.results import Results
@@ -32,6 +32,9 @@ from ecad.scoring import SetScorer
 from ecad.scoring.references import load_reference
 from ecad.scoring.videos import strip
 from ecad.storage import ResultsFolder
+
+# In the log: a further timing of a row, in seconds per image, instead of a batch.
+_TIMED_AGAIN = "timed_again_s"
 
 Observer = Callable[[str, int, int], None]  # phase, images done, images in all
 
@@ -61,9 +64,12 @@ def evaluate(
             each.name: _reference(prepared, each, folder, observer) for each in prepared.set_scorers
         }
         measurements = _measure(prepared, comparison, folder, observer)
+        retimings = _time_again(comparison, folder, measurements)
         distances = _distances(prepared, comparison, folder, references)
         samples = _sample_jobs(resolved, comparison.jobs)
-        results = results_of(prepared, comparison.outcomes(measurements.values()), distances, samples)
+        results = results_of(
+            prepared, comparison.outcomes(measurements.values(), retimings), distances, samples
+        )
         for contender in prepared.contenders:
             if contender.schedule is not None:
                 row = _row_folder(comparison, contender.name)
@@ -83,7 +89,8 @@ def _measure(
     prepared: PreparedEvaluation, comparison: Comparison, folder: ResultsFolder, observer: Observer
 ) -> dict[Key, Measurement]:
     """All measurements: those in the log, and then what is missing."""
-    measurements = {each.key: each for each in map(_from_record, folder.log.items)}
+    records = [record for record in folder.log.items if _TIMED_AGAIN not in record]
+    measurements = {each.key: each for each in map(_from_record, records)}
     samples = _sample_jobs(prepared.settings, comparison.jobs)
     total = len(comparison.jobs) * len(comparison.contenders)
     done = sum(each.images for each in measurements.values())
@@ -101,6 +108,24 @@ def _measure(
         done += measurement.images
         observer("images", done, total)
     return measurements
+
+
+def _time_again(
+    comparison: Comparison, folder: ResultsFolder, measurements: Mapping[Key, Measurement]
+) -> list[Retiming]:
+    """Further timings of rows whose times are in doubt: those in the log, and then what is missing."""
+    try:
+        retimings = [
+            Retiming(str(record["row"]), float(record[_TIMED_AGAIN]))
+            for record in folder.log.items
+            if _TIMED_AGAIN in record
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"scores.jsonl is damaged: {type(error).__name__} {error}") from None
+    for retiming in comparison.time_again(measurements.values(), list(retimings)):
+        folder.log.append({"row": retiming.contender, _TIMED_AGAIN: retiming.seconds_per_image})
+        retimings.append(retiming)
+    return retimings
 
 
 def _distances(

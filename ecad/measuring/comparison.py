@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -16,8 +17,10 @@ import torch
 from ecad.arrays import Images, Scores
 from ecad.caching import applied
 from ecad.errors import ConfigError, TransientEvaluationError
-from ecad.measuring.measurements import Contender, Key, Measurement, Outcome
+from ecad.measuring.contender_work import work_of
+from ecad.measuring.measurements import Contender, Key, Measurement, Outcome, Retiming
 from ecad.measuring.memory import PeakMemory
+from ecad.measuring.timing import FURTHER_ROUNDS, doubtful
 from ecad.prompts import PromptSet
 from ecad.sampling.base import Job, Sampler, batches_of, jobs_for
 from ecad.scoring.base import Scorer, check_scores
@@ -28,8 +31,8 @@ OnMeasured = Callable[[Measurement, Sequence[Job], Images], None]
 class Comparison:
     """The first contender is the uncached model: its images are the references of fidelity metrics.
 
-    All contenders do one batch before any does the next, so slow drifts of the machine hit all alike and ratios
-    of latencies are taken within a batch; another one is first in each batch.
+    All contenders do one batch before any does the next, so slow drifts of the machine hit all alike; another one is
+    first in each batch. `time_again` then times those that something seems to have disturbed.
     `summed_runs` is as `ecad.apply` takes it.
     """
 
@@ -62,6 +65,7 @@ class Comparison:
             for item in contenders
             if item.pipeline is None
         }
+        self._is_warm = False
         self._are_videos = False  # known after the warm-up
         self._samplers = {way: sampler.with_steps(*way) for way in ways}
 
@@ -103,8 +107,38 @@ class Comparison:
                     yield measurement, batch, others_images
                 waiting.clear()
 
-    def outcomes(self, measurements: Iterable[Measurement]) -> list[Outcome]:
-        """One per contender, from the measurements of all batches in any order."""
+    def time_again(
+        self, measurements: Iterable[Measurement], done: Iterable[Retiming] = ()
+    ) -> Iterator[Retiming]:
+        """Further timings, in turn, of those whose times are in doubt (`ecad.measuring.timing`), `done` ones apart.
+
+        `measurements` are those of all batches. Images are made again and thrown away.
+        """
+        measurements, retimings = list(measurements), list(done)
+        work = work_of(self.contenders)
+        while True:  # each of them at most FURTHER_ROUNDS times
+            latencies = {each.contender.name: each.latency for each in self.outcomes(measurements, retimings)}
+            names = set(doubtful(latencies, work))
+            counts = Counter(each.contender for each in retimings)
+            again = [
+                each for each in self.contenders if each.name in names and counts[each.name] < FURTHER_ROUNDS
+            ]
+            if not again:
+                return
+            if not self._is_warm:
+                self._warm_up()
+            for contender in again:
+                _, seconds, _ = self._measured(contender, self._batches[0])
+                retimings.append(Retiming(contender.name, seconds))
+                yield retimings[-1]
+
+    def outcomes(
+        self, measurements: Iterable[Measurement], retimings: Iterable[Retiming] = ()
+    ) -> list[Outcome]:
+        """One per contender, from the measurements of all batches in any order, and further timings."""
+        again: dict[str, list[float]] = {}
+        for each in retimings:
+            again.setdefault(each.contender, []).append(each.seconds_per_image)
         by_key = {measurement.key: measurement for measurement in measurements}
         result = []
         for contender in self.contenders:
@@ -120,6 +154,7 @@ class Comparison:
                     tuple(item.images_sha256 for item in own),
                     max(memories, default=None),
                     own[0].pipeline_macs,
+                    tuple(again.get(contender.name, ())),
                 )
             )
         return result
@@ -149,6 +184,7 @@ class Comparison:
 
     def _warm_up(self) -> None:
         """One batch per distinct number of steps and per other pipeline."""
+        self._is_warm = True
         for sampler in self._samplers.values():
             self._are_videos = sampler.sample(self._conditioning, self._batches[0]).ndim == 5
         for contender in self.contenders:
@@ -251,4 +287,4 @@ def compare(
         done += len(batch)
         if on_images is not None:
             on_images(done, total)
-    return comparison.outcomes(measurements)
+    return comparison.outcomes(measurements, list(comparison.time_again(measurements)))

@@ -51,9 +51,9 @@ class LatencyTable:
             raise ConfigError(f"latencies must be positive numbers of seconds, not {list(seconds)}")
         if len({schedule.shape for schedule in schedules}) != 1:
             raise ScheduleError("a latency table needs schedules of one shape (steps and blocks)")
-        parts = list(_executions(schedules[0]))
+        parts = list(executions(schedules[0]))
         # (schedules, 2 + components): the constant's column of ones, then the executions per image.
-        design = np.array([[1.0, *_executions(schedule).values()] for schedule in schedules])
+        design = np.array([[1.0, *executions(schedule).values()] for schedule in schedules])
         measured = np.array(seconds, dtype=np.float64)
         if len(schedules) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
             raise ScheduleError(
@@ -70,7 +70,7 @@ class LatencyTable:
 
     def predict(self, schedule: Schedule) -> float:
         """Seconds per image."""
-        counts = _executions(schedule)
+        counts = executions(schedule)
         if set(counts) != set(self.seconds_per_execution):
             raise ScheduleError(f"the latency table is not for a schedule of family {schedule.family!r}")
         return self.constant_s + sum(
@@ -109,7 +109,7 @@ class LatencyTable:
         return table
 
 
-def _executions(schedule: Schedule) -> dict[Part, int]:
+def executions(schedule: Schedule) -> dict[Part, int]:
     """How often each component that a block has, and the transformer as a whole, runs for an image."""
     exists = Schedule.all_recompute(schedule.shape).recompute_counts()
     counts = {part: count for part, count in schedule.recompute_counts().items() if exists[part]}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ecad.arrays import Images, Scores
 from ecad.measuring.rows import Kind
+from ecad.measuring.timing import LatencyMeasurement
 from ecad.sampling.base import Job
 from ecad.schedule import Schedule
 
@@ -72,11 +73,19 @@ class Measurement:
         return self.contender, self.batch
 
 
+class Retiming(NamedTuple):
+    """A further timing of a contender, in seconds per image."""
+
+    contender: str
+    seconds_per_image: float
+
+
 @dataclass(frozen=True)
 class Outcome:
     """All of a contender's measurements.
 
-    `scores_by` holds per scorer an array (images,), `seconds_per_image` has shape (full batches,).
+    `scores_by` holds per scorer an array (images,), `seconds_per_image` has shape (full batches,), and `timed_again_s`
+    are seconds per image of further timings.
     """
 
     contender: Contender
@@ -85,6 +94,11 @@ class Outcome:
     images_sha256: tuple[str, ...] = ()
     peak_memory_bytes: int | None = None
     pipeline_macs: int | None = None
+    timed_again_s: tuple[float, ...] = ()
+
+    @property
+    def latency(self) -> LatencyMeasurement:
+        return LatencyMeasurement((*self.seconds_per_image.tolist(), *self.timed_again_s))
 
     @property
     def scores(self) -> Scores:

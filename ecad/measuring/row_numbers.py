@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from ecad.arrays import Scores
 from ecad.measuring.macs import Work, schedule_macs, uncached_macs
 from ecad.measuring.measurements import Outcome
@@ -23,19 +21,21 @@ def row_of(outcome: Outcome, uncached: Outcome, workload: Work, metrics: Mapping
         macs = schedule_macs(contender.schedule, workload)
     else:
         macs = uncached_macs(contender.steps, workload)
-    ratios = uncached.seconds_per_image / outcome.seconds_per_image
+    own, whole = outcome.latency, uncached.latency
+    slowest, fastest = whole.spread.low_s / own.spread.high_s, whole.spread.high_s / own.spread.low_s
     return Row(
         name=contender.name,
         kind=contender.kind,
         steps=contender.steps,
         macs=macs,
         speedup_macs=uncached_macs(uncached.contender.steps, workload) / macs if macs else None,
-        latency_s=float(np.median(outcome.seconds_per_image)),
-        speedup_latency=float(np.median(ratios)),
-        speedup_latency_range=(float(ratios.min()), float(ratios.max())),
+        latency_s=own.median_s,
+        speedup_latency=whole.median_s / own.median_s,
+        speedup_latency_range=(1.0, 1.0) if outcome is uncached else (slowest, fastest),
         metrics=metrics,
         peak_memory_bytes=outcome.peak_memory_bytes,
         identical_to_uncached=outcome.images_sha256 == uncached.images_sha256,
+        latency_spread=own.spread,
     )
 
 

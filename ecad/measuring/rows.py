@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Measure = Literal["macs", "latency"]
 
@@ -64,14 +64,25 @@ class Quality:
         )
 
 
+class Spread(NamedTuple):
+    """Quartiles of a row's undisturbed timings, in seconds per image, the number of all its timings and of those among
+    them that were left out as disturbed (`ecad.measuring.timing`)."""
+
+    low_s: float
+    high_s: float
+    timings: int
+    left_out: int
+
+
 @dataclass(frozen=True)
 class Row:
     """One way to make the same images. MACs and seconds are per image; speedups say how many times fewer than uncached.
 
-    `latency_s` is the median over batches, `speedup_latency` the median of the ratios within a batch, beside the
-    smallest and the largest. MACs are None where they cannot be counted. `latency_s_predicted` comes from a run's
-    latency table. `metrics` has those that say something of this row. `paper_s` is the time on paper of the
-    transformer, by GPU (`ecad.measuring.paper`), where it is known.
+    `latency_s` is the median of the undisturbed timings, `latency_spread` how far they are from each other, which rows
+    of older versions lack (there `latency_s` is the median over all batches). `speedup_latency` is the ratio of two
+    such medians, its range that of the quartiles. MACs are None where they cannot be counted. `latency_s_predicted`
+    comes from a run's latency table. `metrics` has those that say something of this row. `paper_s` is the time on paper
+    of the transformer, by GPU (`ecad.measuring.paper`), where it is known.
     """
 
     name: str
@@ -87,6 +98,7 @@ class Row:
     peak_memory_bytes: int | None = None
     identical_to_uncached: bool | None = None
     paper_s: Mapping[str, float] = field(default_factory=dict)
+    latency_spread: Spread | None = None
 
     def speedup(self, measure: Measure) -> float:
         """In MACs or in latency; 0 where it is not known, so that no threshold takes it."""
@@ -106,6 +118,8 @@ class Row:
             "speedup_latency": self.speedup_latency,
             "speedup_latency_range": list(self.speedup_latency_range),
         }
+        if self.latency_spread is not None:
+            times["latency_spread"] = self.latency_spread._asdict()
         if self.paper_s:
             times["paper_s"] = dict(self.paper_s)
         if judge is not None:
@@ -138,7 +152,15 @@ class Row:
             peak_memory_bytes=content.get("peak_memory_bytes"),
             identical_to_uncached=content.get("identical_to_uncached"),
             paper_s={name: float(seconds) for name, seconds in content.get("paper_s", {}).items()},
+            latency_spread=_spread(content.get("latency_spread")),
         )
+
+
+def _spread(content: Any) -> Spread | None:
+    if content is None:
+        return None
+    timings, left_out = int(content["timings"]), int(content["left_out"])
+    return Spread(float(content["low_s"]), float(content["high_s"]), timings, left_out)
 
 
 def _pair(values: Any) -> tuple[float, float] | None:

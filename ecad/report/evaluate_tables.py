@@ -115,6 +115,7 @@ def summary_lines(results: Results) -> list[str]:
     about = results.about
     prompts, latency, environment = about["prompts"], about["latency"], about["environment"]
     seeds = about["seeds_per_prompt"]
+    how = row_table.timings_note(results.rows, latency.get("how")) or f"median of {latency['batches']}"
     left_out = ", ".join(f"{count} {reason}" for reason, count in prompts["left_out"].items())
     generation = (
         f"{about['model']}, {about['steps']} steps, guidance {about['guidance_scale']:g}, "
@@ -123,7 +124,7 @@ def summary_lines(results: Results) -> list[str]:
         f"{seeds} seed{'s' if seeds > 1 else ''} each"
     )
     timing = (
-        f"Latency per image in batches of {latency['batch_size']} (median of {latency['batches']}), text encoding "
+        f"Latency per image in batches of {latency['batch_size']} ({how}), text encoding "
         f"excluded, on {environment['hardware']} ({environment['device']}, {environment['dtype']})."
     )
     if left_out:

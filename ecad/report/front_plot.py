@@ -125,6 +125,9 @@ def _draw(axes: Axes, sources: Sequence[Plotted], horizontal: XAxis, value: YAxi
                 zorder=5,
             )
             _bar(axes, item, colour, 0.55 if on_front else 0.2)
+            beside = horizontal.interval(item.row)
+            if beside is not None:
+                axes.plot(beside, [item.y, item.y], color=colour, linewidth=1.0, alpha=0.55, zorder=1.5)
         if len(sources) == 1:
             _draw_cloud(axes, source, horizontal, value)
             for item in rivals:

@@ -63,6 +63,7 @@ def x_axis(choice: str, sources: Sequence[Plotted]) -> XAxis:
             "measured time per image, ms",
             lambda row, _: _finite(row.latency_s * 1e3),
             False,
+            _quartiles_ms,
         )
     else:
         axis = _paper_axis(device, sources)
@@ -153,6 +154,11 @@ def y_axis(choice: str | None, sources: Sequence[Plotted]) -> YAxis:
 
 def _names(source: Plotted) -> str:
     return ", ".join(metric.name for metric in source.metrics)
+
+
+def _quartiles_ms(row: Row) -> Interval | None:
+    spread = row.latency_spread
+    return None if spread is None else (spread.low_s * 1e3, spread.high_s * 1e3)
 
 
 def _finite(value: float) -> float | None:

@@ -108,7 +108,24 @@ def speedup_macs(row: Row) -> str:
 
 
 def milliseconds(row: Row) -> str:
-    return f"{row.latency_s * 1000:.1f}"
+    """With the quartiles, where the row has them: 80 (79-84)."""
+    if row.latency_spread is None:
+        return f"{row.latency_s * 1000:.1f}"
+    decimals = 0 if row.latency_s >= 0.02 else 1
+    middle, low, high = (
+        f"{1000 * seconds:.{decimals}f}"
+        for seconds in (row.latency_s, row.latency_spread.low_s, row.latency_spread.high_s)
+    )
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def timings_note(rows: Sequence[Row], how: str | None) -> str:
+    """`how` the times of the rows were measured, and how many timings that took; "" for rows of older versions."""
+    spreads = [row.latency_spread for row in rows if row.latency_spread is not None]
+    if how is None or not spreads:
+        return ""
+    left_out, timings = (sum(each) for each in zip(*((s.left_out, s.timings) for s in spreads), strict=True))
+    return f"{how} ({left_out} of {timings} left out)"
 
 
 def speedup_latency(row: Row) -> str:

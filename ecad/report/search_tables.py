@@ -17,6 +17,7 @@ def summary_text(report: SearchReport) -> str:
     """A few lines: what was searched and what the numbers below were measured on."""
     search, heldout, environment = report.search, report.heldout, report.environment
     error = report.latency["prediction_error"]
+    note = row_table.timings_note(report.rows, report.latency.get("how"))
     predicted = (
         ""
         if error is None
@@ -27,6 +28,7 @@ def summary_text(report: SearchReport) -> str:
         f"{search['generations']} generations on {search['images_per_evaluation']} images ({search['prompts']})\n"
         f"below: {heldout['images']} held-out images ({heldout['prompts']}), 95 % intervals; latency per image "
         f"in batches of {report.latency['batch_size']} on {environment['hardware']} ({environment['device']})"
+        + (f"; {note}" if note else "")
         + predicted
     )
 

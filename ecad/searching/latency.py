@@ -9,7 +9,7 @@ import numpy as np
 
 from ecad.errors import ConfigError, RunError
 from ecad.families.family import Workload
-from ecad.measuring.latency_table import LatencyTable, TimeTable, calibration_schedules
+from ecad.measuring.latency_table import LatencyTable, TimeTable, calibration_schedules, executions
 from ecad.measuring.macs import executed
 from ecad.measuring.paper.devices import is_paper, paper_cost
 from ecad.measuring.paper.table import paper_table
@@ -86,6 +86,7 @@ def _measure_table(settings: ResolvedSearchSettings, subject: Subject, prompts: 
         repeats=_CALIBRATION_REPEATS,
         warmup=1,
         images=len(jobs),
+        work={str(index): executions(schedule) for index, schedule in enumerate(schedules)},
     )
     ran = [executed(schedule, subject.workload) for schedule in schedules]
     return LatencyTable.fit(ran, [measurement.median_s for measurement in measured.values()])

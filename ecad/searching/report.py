@@ -19,6 +19,7 @@ from ecad.measuring.paper.devices import is_paper, paper_cost
 from ecad.measuring.paper.rows import seconds_on_paper
 from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Row
+from ecad.measuring.timing import HOW_TIMED
 from ecad.records import Candidate, Evaluation
 from ecad.report.search_report import SearchReport
 from ecad.sampling.generation import HELDOUT_FIRST_SEED
@@ -135,6 +136,7 @@ def heldout_report(
             "unit": "seconds per image: denoising and VAE decode, text encoding excluded",
             "batch_size": settings.batch_size,
             "batches": len(outcomes[0].seconds_per_image),
+            "how": HOW_TIMED,
             "prediction_error": None
             if not isinstance(run.latency_table, LatencyTable)
             else run.latency_table.to_dict().get("error"),

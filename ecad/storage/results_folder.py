@@ -2,7 +2,8 @@
 
 config.yaml            settings, model, contenders, prompt hash; decides whether the folder may be continued
 environment.json       versions and hardware of the last start
-scores.jsonl           one line per contender and batch: its scores and its latency; the checkpoint
+scores.jsonl           one line per contender and batch: its scores and its latency; the checkpoint.
+                       Or a further timing of a row whose times are in doubt
 features/NETWORK/ROW/  features of the images, for metrics of a whole set
 samples/ROW/*.png      the images of the sample grid
 schedules/ROW.yaml     the schedules that were compared

@@ -276,7 +276,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     fronts = [sorted((tmp_path / run / "front").glob("*")) for run in ("ray", "local")]
     assert [path.read_bytes() for path in fronts[0]] == [path.read_bytes() for path in fronts[1]]
     reports = [json.loads((tmp_path / run / "report.json").read_text()) for run in ("ray", "local")]
-    measured = ("latency_s", "speedup_latency", "speedup_latency_range")
+    measured = ("latency_s", "speedup_latency", "speedup_latency_range", "latency_spread")
     rows = [[{**row, **dict.fromkeys(measured)} for row in report["rows"]] for report in reports]
     assert rows[0] == rows[1]
     assert [report["latency"]["batches"] for report in reports] == [3, 3]

@@ -18,7 +18,7 @@ from ecad.measuring.comparison import Comparison, compare
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
 from ecad.prompts import prompt_set
-from ecad.sampling.base import Job, timed
+from ecad.sampling.base import Job
 from ecad.sampling.generation import Overrides, settings_for
 from ecad.sampling.loading import LoadedModel
 from ecad.sampling.samplers import make_sampler
@@ -32,14 +32,21 @@ class ToySampler:
     """Every pixel of an image is 10 x steps + the job's seed, and with `levels` the last of these more."""
 
     def __init__(
-        self, steps: int, calls: list[tuple[int, int]], levels: tuple[int, ...] | None = None
+        self,
+        steps: int,
+        calls: list[tuple[int, int]],
+        levels: tuple[int, ...] | None = None,
+        disturbances: list[float] | None = None,
     ) -> None:
         self.steps, self.calls, self.levels = steps, calls, levels
+        self.disturbances = (
+            [] if disturbances is None else disturbances
+        )  # of the next timings, by what factor
         self.pipe = SimpleNamespace(components={})
         self.settings = None
 
     def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> ToySampler:
-        return ToySampler(steps, self.calls, levels)
+        return ToySampler(steps, self.calls, levels, self.disturbances)
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Any:
         return list(prompts)
@@ -51,7 +58,10 @@ class ToySampler:
         return np.broadcast_to(pixels[:, None, None, None], (len(jobs), 2, 2, 3)).copy()
 
     def sample_timed(self, conditioning: Any, jobs: Sequence[Job]) -> tuple[np.ndarray, float]:
-        return timed(self, conditioning, jobs)  # type: ignore[arg-type]
+        """A second a step and image, unless something disturbs it."""
+        slower = self.disturbances.pop(0) if self.disturbances else 1.0
+        steps = self.steps if self.levels is None else len(self.levels)
+        return self.sample(conditioning, jobs), slower * steps * len(jobs)
 
 
 class Brightness:
@@ -135,11 +145,39 @@ def test_a_row_at_chosen_noise_levels_takes_them_from_the_uncached_steps() -> No
         first_seed=100,
         batch_size=3,
     )
-    # One warm-up for each way to sample, then the four rows: five steps' levels, of which two are used.
-    assert sorted(calls) == sorted([(5, 100), (2, 100), (5, 100), (5, 100)] * 2)
+    # One warm-up for each way to sample, then the four rows: five steps' levels, of which two are used. There is
+    # only one batch, so a second timing of each says whether the first one was right.
+    assert sorted(calls) == sorted([(5, 100), (2, 100), (5, 100), (5, 100)] * 3)
     assert [each.scores_by["distance"].tolist() for each in outcomes] == [
         [distance] * 3 for distance in (0.0, 30.0, 3.0, 4.0)
     ]
+
+
+def test_disturbed_rows_are_timed_again() -> None:
+    """Rows of 5, 3 and 2 seconds an image in two whole batches; the second of the uncached row and the first of three
+    steps take four times as long."""
+    contenders = [
+        Contender("uncached", Kind.UNCACHED, 5),
+        Contender("steps:3", Kind.FEWER_STEPS, 3),
+        Contender("steps:2", Kind.FEWER_STEPS, 2),
+    ]
+    calls: list[tuple[int, int]] = []
+    sampler = ToySampler(5, calls, disturbances=[1.0, 4.0, 1.0, 1.0, 1.0, 4.0])
+    arguments: dict[str, Any] = {"seeds_per_prompt": 2, "first_seed": 100, "batch_size": 3}
+    toy = Comparison(contenders, sampler, [Brightness()], PROMPTS, **arguments)  # type: ignore[arg-type, list-item]
+    measurements = [measurement for measurement, _, _ in toy.run()]
+    before = {each.contender.name: each.latency.samples_s for each in toy.outcomes(measurements)}
+    assert before == {"uncached": (5.0, 20.0), "steps:3": (12.0, 3.0), "steps:2": (2.0, 2.0)}
+    calls.clear()
+    retimings = list(toy.time_again(measurements))
+    assert retimings == [("uncached", 5.0), ("steps:3", 3.0)]
+    assert calls == [(5, 100), (3, 100)]
+    outcomes = toy.outcomes(measurements, retimings)
+    assert [each.latency.median_s for each in outcomes] == [5.0, 3.0, 2.0]
+    # A comparison that was stopped in between goes on; one that is done makes nothing more.
+    again = Comparison(contenders, ToySampler(5, calls), [Brightness()], PROMPTS, **arguments)  # type: ignore[arg-type, list-item]
+    assert list(again.time_again(measurements, retimings[:1])) == retimings[1:]
+    assert list(again.time_again(measurements, retimings)) == []
 
 
 def test_what_is_done_is_not_made_again() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ecad.errors import RunError
-from ecad.measuring.rows import Kind, Quality, Row
+from ecad.measuring.rows import Kind, Quality, Row, Spread
 from ecad.report.search_report import SearchReport, Versus, Volumes
 
 ROW = Row(
@@ -48,6 +48,17 @@ def test_a_reports_row_has_its_only_metric_in_itself() -> None:
         *("quality", "quality_interval", "difference", "difference_interval"),
     ]
     assert Row.from_json(content, "alignment") == ROW
+
+
+def test_the_spread_of_a_rows_timings() -> None:
+    spread = Spread(0.079, 0.084, 5, 1)
+    row = Row(**{**vars(ROW), "latency_spread": spread})
+    content = json.loads(json.dumps(row.to_json("alignment")))
+    assert content["latency_spread"] == {"low_s": 0.079, "high_s": 0.084, "timings": 5, "left_out": 1}
+    assert Row.from_json(content, "alignment") == row
+    # Reports of before there was one are read.
+    del content["latency_spread"]
+    assert Row.from_json(content, "alignment").latency_spread is None
 
 
 def test_what_does_not_exist_is_left_out() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ecad.measuring.rows import Row
+from ecad.measuring.rows import Kind, Row, Spread
 from ecad.report.evaluate_tables import results_markdown, results_table
 from ecad.report.images import image_grid
 from ecad.report.results import MetricColumn, Results
+from ecad.report.row_table import milliseconds, timings_note
 
 
 def metric(name: str, higher_is_better: bool, reference: str | None) -> dict[str, Any]:
@@ -115,3 +116,16 @@ def test_kid_has_the_decimals_that_it_needs(results: dict[str, Any]) -> None:
         row["metrics"] = {"kid": {"quality": quality, "difference": quality - 0.01612}}
     assert "| 0.01694 | +0.00082 |" in results_markdown(typed(results))
     assert "0.01694" in shown(results, 200)
+
+
+def test_times_with_their_quartiles() -> None:
+    def row(latency_s: float, spread: Spread | None) -> Row:
+        return Row("x", Kind.SCHEDULE, 20, None, None, latency_s, 1.0, (1.0, 1.0), latency_spread=spread)
+
+    assert milliseconds(row(0.0802, Spread(0.0791, 0.0838, 5, 1))) == "80 (79-84)"
+    assert milliseconds(row(0.00981, Spread(0.0097, 0.0099, 5, 1))) == "9.8 (9.7-9.9)"
+    assert milliseconds(row(0.0802, Spread(0.0801, 0.0803, 5, 1))) == "80"
+    assert milliseconds(row(0.08023, None)) == "80.2"  # of an older version
+    rows = [row(0.1, Spread(0.1, 0.1, 3, 1)), row(0.1, Spread(0.1, 0.1, 2, 0)), row(0.1, None)]
+    assert timings_note(rows, "as said") == "as said (1 of 5 left out)"
+    assert timings_note(rows[2:], "as said") == timings_note(rows, None) == ""
