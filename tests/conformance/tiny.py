@@ -33,8 +33,9 @@ class TinyTransformer:
     `inputs(rows, size, step)`: keyword arguments of one forward for so many rows, of a picture whose latents are `size`
     (1 or 2) times as large each way, at a step of `STEPS`: the same arguments give the same tensors, another step gives
     others and an earlier (larger) timestep comes first. `name` tells apart several of one class. `without_timestep` are
-    the block lists that see neither timestep nor latents, so that reusing their outputs changes nothing, `unread` the
-    components whose outputs nobody reads though the block makes them ("transformer_blocks[2].txt_ff").
+    the block lists ("refiner") or components ("layers.mlp") that see neither timestep nor latents, so that reusing
+    their outputs changes nothing, `unread` the components whose outputs nobody reads though the block makes them
+    ("transformer_blocks[2].txt_ff").
     """
 
     class_name: str

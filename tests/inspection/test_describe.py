@@ -24,6 +24,8 @@ _SELF = "self_attention, not joint_attention"
 
 # Where the family says something else than what was found, and why; everything else must be the same.
 DIFFERENCES: dict[str, set[str]] = {
+    # An attention that joins two streams inside.
+    "Cosmos3OmniTransformer": {"layers.*.self_attn: kind self_attention, not joint_attention"},
     # The family is for models without a `txt_ff` as well, where `ff` runs twice; a file from this model need not be.
     "EasyAnimateTransformer3DModel": {"transformer_blocks.*.ff: calls 1, not 2"},
     # Blocks of another module than the transformer, which the family leaves alone.

@@ -49,6 +49,23 @@ NUCLEUS_IMAGE = Family(
     (_blocks("transformer_blocks", "num_layers", "attn", "img_mlp"),),  # img_mlp: experts in most blocks
     Sizes(1024, sample_size=128),
 )
+# Two streams that share an attention; text sees itself alone, so reusing its feed-forward (mlp) loses nothing.
+COSMOS3 = Family(
+    "cosmos3",
+    ("Cosmos3OmniTransformer",),
+    (
+        BlockList(
+            "layers",
+            "num_hidden_layers",
+            (
+                Component("self_attn", "joint_attention"),
+                Component("mlp", "feed_forward"),
+                Component("mlp_moe_gen", "feed_forward"),
+            ),
+        ),
+    ),
+    Sizes(512),
+)
 QWEN_IMAGE21 = Family(
     "qwen-image-2.1",
     ("QwenImage21Transformer2DModel",),

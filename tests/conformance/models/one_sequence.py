@@ -53,6 +53,25 @@ def _ideogram(rows: int, size: int, step: int) -> dict[str, Any]:
     }
 
 
+def _cosmos3(rows: int, size: int, step: int) -> dict[str, Any]:
+    tokens = rows * size * size  # of 2 x 2 latents
+    places = torch.arange(_TEXT + tokens)
+    vision = places[_TEXT:]
+    return {
+        "input_ids": torch.arange(_TEXT),
+        "text_indexes": places[:_TEXT],
+        "position_ids": places.expand(3, -1),
+        "und_len": _TEXT,
+        "sequence_length": len(places),
+        "vision_tokens": [noise(1, 4, 1, 2 * size, 2 * size, seed=step + row) for row in range(rows)],
+        "vision_token_shapes": [(1, size, size)] * rows,
+        "vision_sequence_indexes": vision,
+        "vision_mse_loss_indexes": vision,
+        "vision_timesteps": timestep_of(step, tokens),
+        "vision_noisy_frame_indexes": [torch.tensor([0])] * rows,
+    }
+
+
 def _krea(rows: int, size: int, step: int) -> dict[str, Any]:
     return {
         "hidden_states": noise(rows, 4 * size * size, 4, seed=step),
@@ -122,6 +141,23 @@ MODELS = (
             "time_step_dim": 16,
         },
         _omnigen,
+    ),
+    TinyTransformer(
+        "Cosmos3OmniTransformer",
+        {
+            "head_dim": 16,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "latent_channel": 4,
+            "num_attention_heads": 2,
+            "num_hidden_layers": 2,
+            "num_key_value_heads": 1,
+            "patch_latent_dim": 16,
+            "vocab_size": 12,
+            "rope_axes_dim": (4, 2, 2),
+        },
+        _cosmos3,
+        without_timestep=("layers.mlp",),
     ),
     TinyTransformer(
         "ErnieImageTransformer2DModel",
