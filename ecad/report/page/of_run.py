@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ecad.errors import EcadError, ScheduleError
-from ecad.genetic.front import FrontTracker
 from ecad.measuring.rows import Kind
 from ecad.report.page.content import Content, Table
 from ecad.report.page.facts import environment_facts, search_cost, settings_facts
 from ecad.report.page.front_so_far import front_so_far
 from ecad.report.page.marks import columns_of, cost_measure, marks_of, measure_named, measures_of
 from ecad.report.page.state import search_state
+from ecad.report.plot_data import hypervolumes_so_far
 from ecad.report.results import MetricColumn
 from ecad.report.search_report import SearchReport
 from ecad.report.search_tables import comparison_cells, summary_text, volumes_text
@@ -136,21 +136,10 @@ def _unfinished(found: _Found) -> Content:
         marks=marks,
         cloud=_cloud(found),
         cloud_measure=cost_measure(found.cost),
-        hypervolume=hypervolume_by_generation(found.entries),
+        hypervolume=hypervolumes_so_far(found.entries),
         calibration=found.calibration,
         facts=found.facts(cost, found.folder.read_json("environment.json") or {}),
     )
-
-
-def hypervolume_by_generation(entries: list[LogEntry]) -> list[float]:
-    """As the search's own history has it, of the generations that are in the log so far."""
-    tracker = FrontTracker()
-    volumes: dict[int, float] = {}
-    for entry in entries:
-        if entry.evaluation.is_finite:
-            tracker.add(entry.evaluation.cost, entry.evaluation.quality)
-        volumes[entry.generation] = tracker.hypervolume
-    return list(volumes.values())
 
 
 def _cloud(found: _Found) -> list[tuple[float, float]]:
