@@ -27,7 +27,7 @@ def scores_of_rows(folder: Path, metric: str) -> tuple[dict[str, npt.NDArray[np.
     batches: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for line in (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        if metric in record["scores"]:
+        if metric in record.get("scores", {}):  # a further timing has none
             batches[record["row"]][record["batch"]] = record["scores"][metric]
     common = sorted(set.intersection(*(set(each) for each in batches.values())))
     return {row: np.concatenate([each[batch] for batch in common]) for row, each in batches.items()}, seeds
