@@ -85,7 +85,7 @@ def evaluate(
       ecad evaluate --model pixart-mini runs/pixart-mini --metrics alignment,psnr --out results
     """
     options: dict[str, Any] = dict(locals())
-    del options["page"]
+    options["page"] = False  # below, after the table
     options["schedules"] = schedules or ()
     options["baselines"] = options.pop("baseline") or ()
     from ecad.functions.evaluate import evaluate as run_evaluation

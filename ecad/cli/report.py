@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
 
 from ecad.cli.extras import need
-from ecad.errors import ConfigError, EcadError
-
-# What draws the page.
-PACKAGES = ("vl_convert", "jinja2")
+from ecad.errors import ConfigError
+from ecad.functions.page import PACKAGES, page_at_the_end
 
 
 def report(
@@ -61,12 +58,7 @@ def _serve(folder: Path, port: int) -> None:
 
 
 def write_report(folder: Path) -> None:
-    """At the end of a search or an evaluation: write the page and say where it is. Without what draws it that is said
-    in a line: the results are there all the same."""
-    from ecad.report.page.build import write_page
-
-    try:
-        need(*PACKAGES)
-        print(f"page: {write_page(folder)}")
-    except EcadError as error:
-        print(f"no page: {error}", file=sys.stderr)
+    """At the end of a search or an evaluation: write the page and say where it is."""
+    page = page_at_the_end(folder)
+    if page is not None:
+        print(f"page: {page}")

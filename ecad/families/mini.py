@@ -21,11 +21,11 @@ def mini_preset(name: str, family: str, pipeline_class: str, *, guidance_scale: 
         vae_scale_factor=4,
         search=frozen(
             {
-                "population": 20,
+                "population": 24,
                 "quality": "alignment",
                 "prompts": "scenes-search",
                 "prompts_limit": 32,
-                "selection_limit": 112,
+                "selection_limit": 224,
                 "heldout_prompts": "scenes-heldout",
                 "heldout_limit": 64,
                 "batch_size": 32,

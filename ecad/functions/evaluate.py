@@ -13,6 +13,7 @@ from ecad.evaluating.run import evaluate as run
 from ecad.evaluating.settings import EvaluateSettings
 from ecad.functions.display import EvaluateDisplay
 from ecad.functions.given import Path, model_settings, plain, use_family
+from ecad.functions.page import page_at_the_end
 from ecad.measuring.rows import Row
 from ecad.report.results import Results
 from ecad.schedule import Schedule
@@ -80,6 +81,7 @@ def evaluate(
     samples: int | None = None,
     calibration: Path | None = None,
     family: Path | None = None,
+    page: bool = True,
     progress: bool = False,
     on_batch: Callable[[EvaluationProgress], None] | None = None,
 ) -> EvaluationResult:
@@ -94,13 +96,14 @@ def evaluate(
     schedules themselves. The other arguments are the command's options (`ecad evaluate --help`); None means the
     command's default. The same call goes on in the folder where it was stopped.
 
-    `on_batch` is called after each batch of images; one that raises `ecad.StopRun` stops the evaluation. `progress`
-    shows how far it is, in a notebook, too. Errors are `ecad.EcadError`, in one line.
+    `on_batch` is called after each batch of images; one that raises `ecad.StopRun` stops the evaluation. `page`
+    writes report.html into the folder at the end, a page to look at. `progress` shows how far it is, in a notebook,
+    too. Errors are `ecad.EcadError`, in one line.
     """
     given = dict(locals())
     if out is None:
         raise ConfigError("no folder for the results: give out, for example out='results'")
-    others = ("model", "schedules", "out", "baselines", "metrics", "family", "progress", "on_batch")
+    others = ("model", "schedules", "out", "baselines", "metrics", "family", "page", "progress", "on_batch")
     settings = {name: value for name, value in given.items() if name not in others}
     use_family(family)
     folder = FilePath(out)
@@ -122,9 +125,12 @@ def evaluate(
                 on_batch(EvaluationProgress(phase, done, total))
 
         try:
-            return EvaluationResult(folder, run(found, folder, observe))
+            results = run(found, folder, observe)
         except StopRun:
             return EvaluationResult(folder, None)
+    if page:
+        page_at_the_end(folder)
+    return EvaluationResult(folder, results)
 
 
 def _schedules(given: str | Schedule | Sequence[Path | Schedule]) -> tuple[str | Schedule, ...]:

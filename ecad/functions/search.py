@@ -11,6 +11,7 @@ from ecad.errors import StopRun
 from ecad.execution import ExecutionSettings
 from ecad.functions.display import SearchDisplay
 from ecad.functions.given import Path, is_object, model_settings, use_family
+from ecad.functions.page import page_at_the_end
 from ecad.functions.planning import SETTING_NAMES, SearchPlan, plan_search, with_default_workers, worker_count
 from ecad.functions.search_result import SearchResult, search_result
 from ecad.progress import Progress
@@ -70,6 +71,7 @@ def search(
     unit_timeout: float = 1800.0,
     together: int = 4,
     asynchronous: bool = False,
+    page: bool = True,
     progress: bool = False,
     on_evaluation: OnProgress | None = None,
     on_generation: OnProgress | None = None,
@@ -96,7 +98,8 @@ def search(
             if len(volumes) > 10 and volumes[-1] < 1.001 * volumes[-11]:
                 raise ecad.StopRun
 
-    `progress` shows how the search stands, in a notebook, too. Errors are `ecad.EcadError`, in one line.
+    `page` writes report.html into the run folder at the end, a page to look at (`ecad report`). `progress` shows how
+    the search stands, in a notebook, too. Errors are `ecad.EcadError`, in one line.
     """
     given = dict(locals())
     settings = {name: given[name] for name in SETTING_NAMES if name != "model"}
@@ -114,7 +117,10 @@ def search(
         plan = plan_search(values, execution, out=_path(out), resume=_path(resume), config=_path(config))
         if workers is None and not is_object(model):
             plan = with_default_workers(plan)
-        return run_search(plan, progress=progress, on_evaluation=on_evaluation, on_generation=on_generation)
+        result = run_search(plan, progress=progress, on_evaluation=on_evaluation, on_generation=on_generation)
+    if page and result.finished:
+        page_at_the_end(result.folder)
+    return result
 
 
 def run_search(

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-import ecad
-from ecad.genetic import nondominated
-from ecad.genetic.front import USEFUL_SHARE, FrontTracker
-from ecad.measuring.environment import versions
 from ecad.measuring.latency_table import LatencyTable
 from ecad.measuring.macs import executed
 from ecad.measuring.measurements import Outcome
@@ -20,69 +13,17 @@ from ecad.measuring.paper.rows import seconds_on_paper
 from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Row
 from ecad.measuring.timing import HOW_TIMED
-from ecad.records import Candidate, Evaluation
 from ecad.report.search_report import SearchReport
 from ecad.sampling.generation import HELDOUT_FIRST_SEED
 from ecad.schedule import Schedule
 from ecad.scoring.videos import frames_note
 from ecad.searching.contenders import contenders_of
+from ecad.searching.front import run_id
 from ecad.searching.rivals import comparisons, hypervolumes
 from ecad.searching.rows import OnImages, RowExecutor, measured_rows
 from ecad.searching.samples import SampleKeeper
 from ecad.searching.setup import PreparedRun, environment_of
 from ecad.storage import EvaluationLog, RunFolder
-
-# Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
-# choice to a user.
-_COST_RATIO = 0.95
-
-
-def front_schedules(
-    run: PreparedRun, candidates: Sequence[Candidate], evaluations: Mapping[str, Evaluation]
-) -> dict[str, Schedule]:
-    """File stem -> schedule, best quality first, thinned out to distinct costs and without those of no use.
-
-    `evaluations` has all candidates' by key. Content depends on nothing but the settings and the results.
-    """
-    results = [evaluations[candidate.key] for candidate in candidates]
-    tracker = FrontTracker()
-    for item in results:
-        tracker.add(item.cost, item.quality)
-    members = nondominated([item.cost for item in results], [item.quality for item in results])[::-1]
-    kept: list[int] = []
-    for index in members:
-        # After a selection, those of no use are no candidates any more.
-        if not run.selection_evaluators and results[index].quality < tracker.quality_at(USEFUL_SHARE):
-            break
-        neighbour = results[kept[-1]].cost if kept else 1.0
-        if results[index].cost <= _COST_RATIO * neighbour:
-            kept.append(index)
-    kept = kept or members[:1]
-    schedules = {}
-    for rank, index in enumerate(kept, start=1):
-        candidate, evaluation = candidates[index], results[index]
-        speedup = 1.0 / evaluation.cost
-        schedules[f"{rank:02d}-{speedup:.2f}x"] = candidate.schedule.replace(
-            name=f"{run.subject.source.name}-{speedup:.2f}x",
-            model=_model_signature(run),
-            provenance={
-                "run": _run_id(run),
-                "generation": candidate.generation,
-                "index": candidate.index,
-                "search": {
-                    "cost": run.settings.cost,
-                    "relative_cost": evaluation.cost,
-                    "macs": evaluation.macs,
-                    "latency_s": evaluation.latency_s,
-                    run.scorer.name: evaluation.quality,
-                    "prompts": run.search_prompts.name,
-                    "images": len(evaluation.scores),
-                    **({"summed_runs": True} if run.settings.summed_runs else {}),
-                },
-                "versions": {"ecad": ecad.__version__, **versions("torch", "diffusers")},
-            },
-        )
-    return schedules
 
 
 def heldout_report(
@@ -113,7 +54,7 @@ def heldout_report(
         steps=run.shape.steps,
         quality=run.scorer.name,
         search={
-            "run": _run_id(run),
+            "run": run_id(run),
             "cost": settings.cost,
             "generations": len(history),
             "evaluations": len(log),
@@ -157,25 +98,3 @@ def _row(run: PreparedRun, outcome: Outcome, uncached: Outcome) -> Row:
         return row
     predicted = table.predict(executed(schedule, run.subject.workload))
     return replace(row, latency_s_predicted=predicted)
-
-
-def _model_signature(run: PreparedRun) -> dict[str, Any]:
-    settings = run.subject.settings
-    return {
-        "name": run.subject.source.name,
-        "height": settings.height,
-        "width": settings.width,
-        **({"num_frames": settings.num_frames} if settings.num_frames > 1 else {}),
-        "guidance_scale": settings.guidance_scale,
-        **({} if settings.guidance_scale_2 is None else {"guidance_scale_2": settings.guidance_scale_2}),
-        **({} if settings.true_cfg_scale == 1.0 else {"true_cfg_scale": settings.true_cfg_scale}),
-        "scheduler": type(run.subject.model.pipe.scheduler).__name__,
-    }
-
-
-def _run_id(run: PreparedRun) -> str:
-    """A short name of the run that depends on its settings and prompts only, not on folder or time."""
-    identity = {**run.settings.identity(), "prompts_sha256": run.search_prompts.sha256}
-    if run.selection_prompts is not None:
-        identity["selection_sha256"] = run.selection_prompts.sha256
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -51,7 +51,8 @@ def search(
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.devices import same_threads_afterwards
-    from ecad.searching.report import front_schedules, heldout_report
+    from ecad.searching.front import front_schedules
+    from ecad.searching.report import heldout_report
     from ecad.searching.selection import select
     from ecad.searching.setup import prepare
     from ecad.searching.steady import evolve_steadily

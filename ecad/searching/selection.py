@@ -22,6 +22,7 @@ from ecad.progress import WorkerReport
 from ecad.records import Candidate, Evaluation
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
+from ecad.searching.luck import is_surely_worse
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
@@ -125,23 +126,14 @@ def finalists(
         rival = max((each for each in on_front if costs[each] <= cost), key=qualities.__getitem__)
         if quality < lossless:
             distance[index] = min(qualities[rival], lossless) - quality
-        if candidates[index].generation == 1 and not _is_clearly_worse(
-            evaluations[candidates[index].key], evaluations[candidates[rival].key]
+        if candidates[index].generation == 1 and not is_surely_worse(
+            evaluations[candidates[index].key], evaluations[candidates[rival].key], _CLEARLY_WORSE
         ):
             chosen.add(index)
     ranked = sorted(distance.keys() - chosen, key=lambda index: (distance[index], index))
     chosen.update(ranked[: max(0, count - len(chosen))])
     order = sorted(chosen, key=lambda index: (candidates[index].generation, candidates[index].index))
     return [candidates[index] for index in order]
-
-
-def _is_clearly_worse(evaluation: Evaluation, other: Evaluation) -> bool:
-    """By the paired differences of their images' scores."""
-    differences = np.array(other.scores) - np.array(evaluation.scores)
-    if len(differences) < 2:
-        return bool(differences.mean() > 0)
-    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    return bool(differences.mean() > _CLEARLY_WORSE * error)
 
 
 def _joined(first: Evaluation, second: Evaluation) -> Evaluation:

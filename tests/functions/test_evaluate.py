@@ -82,6 +82,7 @@ def test_results_are_those_of_the_command(
     result = ecad.evaluate(pipe, [fora, "steps:2"], progress=True, **arguments)
     assert "images: 6/6" in capsys.readouterr().err
     assert result.finished
+    assert (result.folder / "report.html").is_file()
     assert [row.name for row in result.rows] == ["uncached", "mine", "steps:2"]
     assert "| mine | schedule |" in result._repr_markdown_()
     renamed = [

@@ -81,8 +81,7 @@ def test_it_has_every_setting_of_the_command() -> None:
     assert set(SETTING_NAMES) <= parameters
     from ecad.cli.search import search as command
 
-    # The page is what the command writes afterwards: `ecad report` does it for the folder of any run.
-    assert set(inspect.signature(command).parameters) - {"page"} <= parameters
+    assert set(inspect.signature(command).parameters) <= parameters
 
 
 def test_the_run_folder_is_that_of_the_command(
@@ -112,6 +111,7 @@ def test_the_run_folder_is_that_of_the_command(
 
     assert result.finished
     assert result.folder == tmp_path / "run"
+    assert (result.folder / "report.html").is_file()
     assert result.front
     assert [each.heldout for each in result.front] == [row for row in result.rows if row.kind == "front"]
     assert [each.quality for each in result.front] == sorted(
