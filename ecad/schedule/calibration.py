@@ -162,17 +162,22 @@ def smooth_schedule(calibration: Calibration, alpha: float, name: str = "") -> S
     """SmoothCache's rule (arXiv 2411.10510): a component, in all blocks of a list, reuses its newest output as long as
     that is, on average over the blocks, less than `alpha` from what it would compute.
 
-    SmoothCache measures distances in the L1 norm; these are Euclidean ones.
+    SmoothCache measures distances in the L1 norm; these are Euclidean ones. A component that only feeds another one
+    (`Component.feeds`) is recomputed with it: nobody else reads its output, and what is computed of an old one is off.
     """
     shape = calibration.shape
     arrays = shape.filled(False)
-    for block_list, array in arrays.items():
-        present = shape.present[block_list]
-        for component in range(array.shape[2]):
+    for block_list in shape.spec.block_lists:
+        array, present = arrays[block_list.name], shape.present[block_list.name]
+        for component in reversed(range(array.shape[2])):  # consumers first
             blocks = present[:, component]
             if not blocks.any():
                 continue
-            errors = calibration.components[block_list][:, :, blocks, component].mean(axis=2)
+            consumer = block_list.components[component].feeds
+            if consumer is not None:
+                array[:, :, component] = array[:, :, block_list.component_names.index(consumer)]
+                continue
+            errors = calibration.components[block_list.name][:, :, blocks, component].mean(axis=2)
             newest = 0
             for step in range(1, shape.steps):
                 if errors[newest, step] >= alpha:

@@ -15,6 +15,7 @@ from ecad.schedule import (
     Calibration,
     ScheduleShape,
     best_masks,
+    effective,
     from_genome,
     genome_length,
     heuristic,
@@ -112,6 +113,20 @@ def test_smooth_by_hand() -> None:
     assert steps(0.1) == [[0, 1, 2, 3, 4, 5], [0], [0]]
     assert steps(0.0) == [[0, 1, 2, 3, 4, 5]] * 3
     assert heuristic("smooth:0.3", SHAPE, calibration) == smooth_schedule(calibration, 0.3)
+
+
+def test_smooth_recomputes_what_only_feeds_another_component_with_that() -> None:
+    """FLUX's single blocks: `proj_out` reads `attn` and `proj_mlp`, whose own errors say nothing about the image."""
+    shape = ScheduleShape("flux", 6, {"transformer_blocks": 1, "single_transformer_blocks": 2})
+    gaps = np.abs(np.arange(6)[:, None] - np.arange(6))
+    components = {name: np.zeros((6, 6, *array.shape[1:])) for name, array in shape.filled(False).items()}
+    parts = shape.spec.block_list("single_transformer_blocks").component_names
+    components["single_transformer_blocks"][:, :, :, parts.index("proj_out")] = 0.2 * gaps[:, :, None]
+    components["single_transformer_blocks"][:, :, :, parts.index("attn")] = 0.5 * gaps[:, :, None]
+    schedule = smooth_schedule(Calibration(shape, components, 0.2 * gaps), 0.3)
+    single = schedule.recompute["single_transformer_blocks"]
+    assert [np.flatnonzero(single[:, 0, part]).tolist() for part in range(len(parts))] == [[0, 2, 4]] * 3
+    assert effective(schedule) == schedule
 
 
 def test_smooth_of_a_share_recomputes_no_more() -> None:
