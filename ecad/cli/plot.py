@@ -88,7 +88,7 @@ def _plotted(run: Path, label: str) -> Plotted:
     from ecad.report.results import Results
     from ecad.report.search_report import SearchReport
     from ecad.storage import RunFolder
-    from ecad.storage.log import read_entries
+    from ecad.storage.log import read_log
     from ecad.storage.status import STATUS_NAME
 
     folder = RunFolder(run)
@@ -103,7 +103,10 @@ def _plotted(run: Path, label: str) -> Plotted:
             label, SearchReport.from_json(report, str(run / "report.json")), folder.search_points()
         )
     return so_far(
-        label, config, folder.read_json(STATUS_NAME) or {}, list(read_entries(run / "evaluations.jsonl"))
+        label,
+        config,
+        folder.read_json(STATUS_NAME) or {},
+        list(read_log(run / "evaluations.jsonl", scores=False)),
     )
 
 

@@ -11,7 +11,7 @@ from ecad.genetic.front import USEFUL_SHARE, FrontTracker, nondominated
 from ecad.measuring.rows import Kind, Quality, Row
 from ecad.report.results import MetricColumn, Results
 from ecad.report.search_report import SearchReport
-from ecad.storage.log import LogEntry
+from ecad.storage.log import Logged
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def of_results(label: str, results: Results) -> Plotted:
 
 
 def so_far(
-    label: str, config: Mapping[str, Any], status: Mapping[str, Any], entries: Sequence[LogEntry]
+    label: str, config: Mapping[str, Any], status: Mapping[str, Any], entries: Sequence[Logged]
 ) -> Plotted:
     """A search without a report: the front of what its log holds. RunError where that is nothing yet.
 
@@ -145,7 +145,7 @@ def so_far(
     )
 
 
-def hypervolumes_so_far(entries: Sequence[LogEntry]) -> list[float]:
+def hypervolumes_so_far(entries: Sequence[Logged]) -> list[float]:
     """After each generation in the log, as the search itself counts it."""
     tracker = FrontTracker()
     volumes: dict[int, float] = {}

@@ -120,28 +120,20 @@ def _by_part(family: Family, blocks: Mapping[str, int], numbers: Mapping[Key, in
 def counted_macs(pipe: Any) -> Iterator[list[float]]:
     """Collects the MACs of every forward of a pipeline's denoising networks, whatever and however many they are."""
     macs: list[float] = []
-    modules = _denoisers(pipe)
-    hidden = [module.__dict__.get("forward") for module in modules]  # offloading tools put their own there
+    counting = ExitStack()  # of one forward
 
-    def counting(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            with flop_counter() as counter:
-                result = forward(*args, **kwargs)
-            macs.append(counter.get_total_flops() / 2)
-            return result
+    def begin(*_: Any) -> None:
+        counter = counting.enter_context(flop_counter())
+        counting.callback(lambda: macs.append(counter.get_total_flops() / 2))
 
-        return counted
+    def end(*_: Any) -> None:
+        counting.close()
 
-    for module in modules:
-        module.forward = counting(module.forward)
-    try:
+    with ExitStack() as stack:
+        for module in _denoisers(pipe):
+            stack.callback(module.register_forward_pre_hook(begin).remove)
+            stack.callback(module.register_forward_hook(end, always_call=True).remove)
         yield macs
-    finally:
-        for module, own in zip(modules, hidden, strict=True):
-            if own is None:
-                del module.forward
-            else:
-                module.forward = own
 
 
 def _denoisers(pipe: Any) -> list[torch.nn.Module]:

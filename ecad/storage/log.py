@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ecad.errors import RunError
 from ecad.records import Candidate, Evaluation
@@ -21,12 +21,16 @@ from ecad.storage.json_lines import JsonLines, Record, read_json_lines
 
 @dataclass(frozen=True)
 class Logged:
-    """An evaluation in a log, with where it stands in the search; `genome` is in hex."""
+    """An evaluation in a log, with where it stands in the search; `genome` is in hex.
+
+    `images` is the number of its scores, also where those were left out.
+    """
 
     evaluation: Evaluation
     genome: str
     generation: int  # from 1
     index: int  # in its generation, from 0
+    images: int
 
 
 class EvaluationLog:
@@ -111,37 +115,25 @@ class EvaluationLog:
         self.close()
 
 
-def read_log(path: Path) -> Iterator[Logged]:
-    """What is in a log that another process may be writing; a torn last record is left out."""
-    return read_json_lines(
-        path,
-        lambda record: Logged(*_from_record(record), int(record["generation"]), int(record["index"])),
-    )
+def read_log(path: Path, *, scores: bool = True) -> Iterator[Logged]:
+    """What is in a log that another process may be writing; a torn last record is left out.
+
+    Without `scores` if they are not needed: those of a long search fill the memory.
+    """
+
+    def logged(record: Record) -> Logged:
+        evaluation, genome = _from_record(record)
+        images = len(evaluation.scores)
+        if not scores:
+            evaluation = replace(evaluation, scores=())
+        return Logged(evaluation, genome, int(record["generation"]), int(record["index"]), images)
+
+    return read_json_lines(path, logged)
 
 
 def read_evaluations(path: Path) -> Iterator[Evaluation]:
     """The evaluations alone."""
     return (evaluation for evaluation, _ in read_json_lines(path, _from_record))
-
-
-class LogEntry(NamedTuple):
-    """One evaluation, without its scores but with their number, and the candidate's generation and genome, in hex."""
-
-    generation: int
-    evaluation: Evaluation
-    images: int
-    genome: str
-
-
-def read_entries(path: Path) -> Iterator[LogEntry]:
-    """What is in the log without the scores: those of a long search fill the memory."""
-
-    def entry(record: Record) -> LogEntry:
-        evaluation, genome = _from_record(record)
-        images = len(evaluation.scores)
-        return LogEntry(int(record["generation"]), replace(evaluation, scores=()), images, genome)
-
-    return read_json_lines(path, entry)
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:

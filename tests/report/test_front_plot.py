@@ -14,7 +14,7 @@ from ecad.records import Evaluation
 from ecad.report.plot_data import Plotted, hypervolumes_so_far, so_far
 from ecad.report.plot_groups import OUTPUT, SMOOTH, UNEVEN_STEPS, group_of, short_name
 from ecad.report.results import MetricColumn
-from ecad.storage.log import LogEntry
+from ecad.storage.log import Logged
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 pytest.importorskip("textalloc", reason="textalloc is not installed")
@@ -176,9 +176,9 @@ def test_groups_and_short_names() -> None:
 CONFIG = {"settings": {"model": "toy", "steps": 20, "quality": "alignment", "generations": 3}}
 
 
-def entry(generation: int, cost: float, quality: float) -> LogEntry:
+def entry(generation: int, cost: float, quality: float) -> Logged:
     key = f"{generation}-{cost}"
-    return LogEntry(generation, Evaluation(key, cost, quality, (), round(cost * 1000), None), 8, "")
+    return Logged(Evaluation(key, cost, quality, (), round(cost * 1000), None), "", generation, 0, 8)
 
 
 def test_a_search_that_is_not_finished() -> None:

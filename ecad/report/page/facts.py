@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ecad.measuring.rows import Row
-from ecad.storage.log import LogEntry
+from ecad.storage.log import Logged
 
 _MACHINE = ("hardware", "device", "dtype", "torch_threads", "platform")
 
 
 def search_cost(
-    searched: Iterable[LogEntry],
-    selected: Iterable[LogEntry],
+    searched: Iterable[Logged],
+    selected: Iterable[Logged],
     rows: Sequence[Row],
     images_per_row: int,
     status: Mapping[str, Any],
@@ -75,7 +75,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _sums(entries: Iterable[LogEntry]) -> tuple[int, int, float]:
+def _sums(entries: Iterable[Logged]) -> tuple[int, int, float]:
     """How many, their images, and how many uncached images they are worth."""
     count, images, worth = 0, 0, 0.0
     for entry in entries:

@@ -8,11 +8,11 @@ from ecad.errors import ScheduleError
 from ecad.genetic import nondominated
 from ecad.report.page.content import FRONT, Mark, Measure
 from ecad.schedule import Calibration, Schedule, effective, from_genome, genome_from_hex, genome_length
-from ecad.storage.log import LogEntry
+from ecad.storage.log import Logged
 
 
 def front_so_far(
-    entries: Sequence[LogEntry], calibration: Calibration | None, measure: Measure, metric: str, model: str
+    entries: Sequence[Logged], calibration: Calibration | None, measure: Measure, metric: str, model: str
 ) -> tuple[list[str], list[Mark]]:
     """The headings of the table, and a mark for each schedule that no other one of the log dominates, slowest first.
 
@@ -42,7 +42,7 @@ def front_so_far(
     return ["schedule", measure.axis, "generation", f"{metric} (search prompts)"], marks
 
 
-def _schedule(entry: LogEntry, calibration: Calibration | None, name: str, model: str) -> Schedule | None:
+def _schedule(entry: Logged, calibration: Calibration | None, name: str, model: str) -> Schedule | None:
     if calibration is None:
         return None
     shape = calibration.shape

@@ -20,7 +20,7 @@ from ecad.report.search_report import SearchReport
 from ecad.report.search_tables import comparison_cells, summary_text, volumes_text
 from ecad.schedule import Calibration, Schedule, heuristic, load_calibration, load_schedule
 from ecad.storage import RunFolder
-from ecad.storage.log import LogEntry, read_entries
+from ecad.storage.log import Logged, read_log
 from ecad.storage.status import STATUS_NAME
 
 _MOST_POINTS = 1500  # of those that the search evaluated
@@ -34,7 +34,7 @@ def run_content(path: Path) -> Content:
         folder=folder,
         config=config,
         status=folder.read_json(STATUS_NAME) or {},
-        entries=list(read_entries(path / "evaluations.jsonl")),
+        entries=list(read_log(path / "evaluations.jsonl", scores=False)),
         calibration=_calibration(path / "calibration.json"),
     )
     if (path / "report.json").is_file():
@@ -47,7 +47,7 @@ class _Found:
     folder: RunFolder
     config: Mapping[str, Any]
     status: Mapping[str, Any]
-    entries: list[LogEntry] = field(repr=False)
+    entries: list[Logged] = field(repr=False)
     calibration: Calibration | None
 
     @property
@@ -64,10 +64,10 @@ class _Found:
         return str(self.settings.get("model", self.folder.path.name))
 
     @property
-    def selected(self) -> list[LogEntry]:
+    def selected(self) -> list[Logged]:
         """Of the selection's rounds; what waits for its turn is not counted yet."""
         files = sorted(self.folder.path.glob("selection-?.jsonl"))
-        return [entry for file in files for entry in read_entries(file)]
+        return [entry for file in files for entry in read_log(file, scores=False)]
 
     def facts(self, cost: Mapping[str, str], environment: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
         versions, machine = environment_facts(environment)
