@@ -73,7 +73,7 @@ LAYERS: dict[str, Layer] = {
     "measuring": Layer(
         "MACs, latency, memory, statistics, comparisons and their rows",
         "__init__ hub families schedule caching prompts scoring sampling",
-        "numpy torch huggingface_hub psutil",
+        "numpy scipy torch huggingface_hub psutil",
     ),
     "measuring.rows": Layer(""),  # light: every table is made of these
     "genetic": Layer("NSGA-II as ask and tell, operators, seeding, fronts", "schedule", "numpy pymoo"),

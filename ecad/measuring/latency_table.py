@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ecad.arrays import FloatArray
 from ecad.errors import ConfigError, ScheduleError
-from ecad.measuring.least_squares import relative_fit
 from ecad.schedule import Schedule, ScheduleShape, heuristic, step_mask
 from ecad.schedule.liveness import WHOLE_OUTPUT
 
@@ -62,9 +62,9 @@ class LatencyTable:
         errors = []
         for index in range(len(measured)):
             rest = np.arange(len(measured)) != index
-            solution = relative_fit(design[rest], measured[rest])
+            solution = _relative_fit(design[rest], measured[rest])
             errors.append(abs(float(design[index] @ solution) / measured[index] - 1.0))
-        solution = relative_fit(design, measured)
+        solution = _relative_fit(design, measured)
         per_execution = dict(zip(parts, map(float, solution[1:]), strict=True))
         return cls(float(solution[0]), per_execution, float(np.mean(errors)), float(np.max(errors)))
 
@@ -143,3 +143,19 @@ def calibration_schedules(shape: ScheduleShape, rng: np.random.Generator) -> lis
         heuristic(f"random:{share}:{int(rng.integers(2**31))}", shape) for share in (0.25, 0.5, 0.75)
     ]
     return [*schedules, heuristic("fora:2", shape)]
+
+
+def _relative_fit(design: FloatArray, measured: FloatArray) -> FloatArray:
+    """Non-negative unknowns, shape (columns,), that minimise the sum of (predicted / measured - 1) ** 2.
+
+    `design` has the shape (measurements, columns), `measured` (measurements,).
+    """
+    from scipy.optimize import nnls  # in the extra `search`: only searches fit tables
+
+    rows = design / measured[:, None]
+    # Columns of length 1: the constant's ones and hundreds of executions then weigh alike in the tolerance.
+    # A column without any execution has no effect and gets 0.
+    lengths = np.linalg.norm(rows, axis=0)
+    lengths[lengths == 0.0] = 1.0
+    solution, _ = nnls(rows / lengths, np.ones(len(measured)))
+    return np.asarray(solution / lengths)
