@@ -20,6 +20,7 @@ class SearchAlgorithm(Protocol):
 
     With the same seed (or generator) and the same answers it asks the same questions, bit for bit. No genome is asked
     for twice. A genome with an objective that is not a finite number counts as failed: every other one dominates it.
+    Its second objective may be a number all the same, and says how bad it was.
     """
 
     def ask(self) -> BoolArray:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ecad.arrays import BoolArray
+from ecad.arrays import BoolArray, IntArray
 from ecad.schedule import GeneLayout
 
 Granularity = Literal["steps", "components", "blocks"]
@@ -43,6 +43,12 @@ class Levels:
         if len(self._seen) < self._coarse:
             return "steps"
         return self._choices[min(int(np.searchsorted(self._bounds, draw)), len(self._choices) - 1)]
+
+
+def coarseness(genomes: BoolArray, layout: GeneLayout) -> IntArray:
+    """Of each genome, shape (n, genes), the coarsest granularity that can say it: its place in GRANULARITIES, (n,)."""
+    finer = [(coarsened(genomes, layout, each) != genomes).any(axis=1) for each in GRANULARITIES[:-1]]
+    return np.asarray(np.sum(finer, axis=0), dtype=np.int64)
 
 
 def coarsened(genomes: BoolArray, layout: GeneLayout, finest: Granularity) -> BoolArray:

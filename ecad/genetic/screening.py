@@ -7,23 +7,31 @@ whatever the model thinks of it: where the model is wrong, the search is still o
 The model is one of the losses' square roots: its error in losses is larger than what separates good schedules. Every
 other child is chosen by what it would add to the front in square roots, where .16 instead of .25 is worth as much as
 none instead of .01; the others by what they would add in losses, most of which is where images are nearly ruined.
+
+Children are of several kinds: whole steps, whole components, single blocks. The model knows least of the finest, so
+that most of them look promising. Each kind gets a share of the questions that goes by how many of its children have
+reached the front so far.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from pymoo.core.population import Population
 
-from ecad.arrays import BoolArray, FloatArray
+from ecad.arrays import BoolArray, FloatArray, IntArray
 from ecad.genetic.base import Objectives
 from ecad.genetic.front import nondominated
 from ecad.genetic.surrogate import GaussianProcess
 
 # Genomes (n, genes) -> the objective of cost (n,), exactly, and features (n, d) from which quality can be predicted.
 Describe = Callable[[BoolArray], tuple[FloatArray, FloatArray]]
+
+# Genomes (n, genes) -> their kind, a small number each (n,).
+KindsOf = Callable[[BoolArray], IntArray]
 
 # Children made per child that is asked for, and how many of the latter are not screened: one in so many.
 _CHILDREN = 40
@@ -33,6 +41,12 @@ _UNSCREENED = 6
 # in turn, from what is likely to what is possible.
 _VIEWS = ((0.0, 1), (0.5, 2), (1.0, 1), (0.0, 2), (0.5, 1), (1.0, 2))
 
+# What follows where with that benefit no child would add anything.
+_FURTHER_DOUBTS = (1.0, 2.0, 4.0)
+
+# In losses of the worst that is known: what the model is told at most of what is not looked for.
+_WORSE = 2.0
+
 # With fewer answers the model would know nothing; with more, the newest are enough.
 _FEWEST_ANSWERS, _MOST_ANSWERS = 12, 600
 
@@ -40,8 +54,13 @@ _FEWEST_ANSWERS, _MOST_ANSWERS = 12, 600
 class Screening:
     """Knows all answers, and ranks children by what they would add to the front."""
 
-    def __init__(self, describe: Describe) -> None:
-        self._describe = describe
+    def __init__(self, describe: Describe, kinds_of: KindsOf | None = None) -> None:
+        self.describe = describe
+        self._kinds_of = kinds_of or _one_kind
+        self._asked: Counter[int] = Counter()  # by kind
+        self._on_front: Counter[int] = (
+            Counter()
+        )  # of those, how many were on the front when they were answered
         self._costs: list[float] = []
         self._losses: list[float] = []  # the objective of quality, to be minimised
         self._features: list[FloatArray] = []
@@ -50,7 +69,8 @@ class Screening:
         """The answers to genomes, shapes (n, genes) and (n, 2)."""
         if len(genomes) == 0:
             return
-        _, features = self._describe(genomes)
+        _, features = self.describe(genomes)
+        self._count(self._kinds_of(genomes), objectives)
         self._costs += objectives[:, 0].tolist()
         self._losses += objectives[:, 1].tolist()
         self._features += list(features)
@@ -63,32 +83,62 @@ class Screening:
         unscreened = [index for index in range(count) if index % _UNSCREENED == _UNSCREENED - 1]
         losses = _root_losses(np.array(self._losses), known)
         model = GaussianProcess.fit(np.stack(self._features[-_MOST_ANSWERS:]), losses[-_MOST_ANSWERS:])
-        costs, features = self._describe(children)
+        costs, features = self.describe(children)
         means, deviations = model.predict(features)
         points = list(zip(np.array(self._costs)[known].tolist(), losses[known].tolist(), strict=True))
         reference = max(point[0] for point in points), max(point[1] for point in points)
         chosen = list(unscreened)
         is_left = np.ones(len(children), dtype=np.bool_)
         is_left[chosen] = False
+        kinds, taken = self._kinds_of(children), Counter[int]()
         while len(chosen) < count and is_left.any():
-            doubt, power = _VIEWS[len(chosen) % len(_VIEWS)]
-            hoped = (means - doubt * deviations).clip(min=0.0)
-            gains = _gains(
-                [(cost, loss**power) for cost, loss in points],
-                costs,
-                hoped**power,
-                (reference[0], reference[1] ** power),
-            )
-            best = int(np.argmax(np.where(is_left, gains, -1.0)))
-            if gains[best] <= 0:  # nothing is expected to add anything: the one that comes nearest
+            kind = self._whose_turn(set(kinds[is_left].tolist()), taken)
+            doubt, power = _VIEWS[taken[kind] % len(_VIEWS)]
+            taken[kind] += 1
+            may_be_chosen = is_left & (kinds == kind)
+            # Where nothing is expected to add anything, the one of which that would surprise least.
+            for more in (doubt, *(each for each in _FURTHER_DOUBTS if each > doubt)):
+                hoped = (means - more * deviations).clip(min=0.0)
+                gains = _gains(
+                    [(cost, loss**power) for cost, loss in points],
+                    costs,
+                    hoped**power,
+                    (reference[0], reference[1] ** power),
+                )
+                best = int(np.argmax(np.where(may_be_chosen, gains, -1.0)))
+                if gains[best] > 0:
+                    break
+            if gains[best] <= 0:  # not even then: the one that comes nearest
                 behind = [
                     _behind(points, float(cost), float(loss)) for cost, loss in zip(costs, hoped, strict=True)
                 ]
-                best = int(np.argmin(np.where(is_left, behind, np.inf)))
+                best = int(np.argmin(np.where(may_be_chosen, behind, np.inf)))
             chosen.append(best)
             is_left[best] = False
             points.append((float(costs[best]), float(hoped[best])))
         return sorted(chosen)
+
+    def _count(self, kinds: IntArray, objectives: Objectives) -> None:
+        """How many of these genomes are better than everything before that cost no more."""
+        known = [
+            (cost, loss)
+            for cost, loss in zip(self._costs, self._losses, strict=True)
+            if np.isfinite(cost) and np.isfinite(loss)
+        ]
+        if len(known) < _FEWEST_ANSWERS:
+            return
+        for kind, (cost, loss) in zip(kinds.tolist(), objectives.tolist(), strict=True):
+            self._asked[kind] += 1
+            self._on_front[kind] += loss < min(
+                (each for dearer, each in known if dearer <= cost), default=np.inf
+            )
+
+    def _whose_turn(self, kinds: set[int], taken: Counter[int]) -> int:
+        """The kind, of those that are left, that is farthest behind its share; as if one of two had been successful."""
+        rates = {kind: (self._on_front[kind] + 1) / (self._asked[kind] + 2) for kind in sorted(kinds)}
+        questions = sum(taken[kind] for kind in rates) + 1
+        total = sum(rates.values())
+        return max(rates, key=lambda kind: questions * rates[kind] / total - taken[kind])
 
 
 class ScreenedMating:
@@ -106,13 +156,20 @@ class ScreenedMating:
         return children[self._screening.choose(children.get("X").astype(np.bool_), count)]
 
 
+def _one_kind(genomes: BoolArray) -> IntArray:
+    return np.zeros(len(genomes), dtype=np.int64)
+
+
 def _root_losses(losses: FloatArray, known: BoolArray) -> FloatArray:
     """Square roots of what is lost against the best.
 
-    What is not `known` (failures, and what was below the limit) counts as the worst that is.
+    What is not `known` counts as at least the worst that is, and as at most `_WORSE` times that: how far below the
+    limit something was tells where the limit is, but not more. Failures without a loss count as the latter.
     """
-    lost = np.where(known, losses, losses[known].max()) - losses[known].min()
-    return np.asarray(np.sqrt(lost))
+    best = losses[known].min()
+    worst = losses[known].max() - best
+    lost = np.where(np.isfinite(losses), losses - best, np.inf)
+    return np.asarray(np.sqrt(np.where(known, lost, lost.clip(worst, _WORSE * worst))))
 
 
 def _gains(

@@ -73,6 +73,7 @@ def screening_of(
     shape: ScheduleShape, calibration: Calibration | None, cost_of: CostOf | None
 ) -> Screening | None:
     """How this search chooses among children; None where it lacks what is needed for that."""
+    from ecad.genetic.granularity import coarseness
     from ecad.genetic.screening import Screening
 
     if calibration is None or cost_of is None:
@@ -87,7 +88,8 @@ def screening_of(
             len(schedules), -1
         )
 
-    return Screening(describe)
+    layout = gene_layout(shape)
+    return Screening(describe, lambda genomes: coarseness(genomes, layout))
 
 
 def evaluate_in_order(
@@ -132,15 +134,17 @@ def evaluate_in_order(
 
 
 def objectives(evaluation: Evaluation, limits: tuple[float, float]) -> tuple[float, float]:
-    """Both to be minimised; not finite for an evaluation that failed or is below the lower limit, which every other
-    one then dominates.
+    """Both to be minimised. The first is not finite for an evaluation that failed or is below the lower limit, which
+    every other one then dominates; the second still says how bad it was.
 
     The logarithm spreads the population evenly over speedups (dominance is the same). All that is above the upper limit
     counts as equally good. Otherwise most of the population, and most of what is asked, would crowd where the images
     are ruined, or where nothing is lost and luck decides.
     """
-    if not evaluation.is_finite or evaluation.quality < limits[0]:
+    if not evaluation.is_finite:
         return math.nan, math.nan
+    if evaluation.quality < limits[0]:
+        return math.nan, -evaluation.quality
     return _cost_objective(evaluation.cost), -min(evaluation.quality, limits[1])
 
 

@@ -44,6 +44,7 @@ class Arm:
     calibrated_seeds: bool = True
     heuristic_seeds: bool = True
     screening: bool = True
+    shares_of_kinds: bool = True  # of the questions, for whole steps, components and blocks
     coarse_start: bool = True
     whole_output: bool = True
 
@@ -52,6 +53,7 @@ ARMS = (
     Arm(PLAIN, plain=True),
     Arm("ecad"),
     Arm("ecad without screening", screening=False),
+    Arm("ecad without shares of the kinds", shares_of_kinds=False),
     Arm("ecad without calibrated seeds", calibrated_seeds=False),
     Arm("ecad from random genomes", calibrated_seeds=False, heuristic_seeds=False),
     Arm("ecad without a coarse start", coarse_start=False),
@@ -172,6 +174,7 @@ class Bench:
     def _algorithm(self, arm: Arm, seed: int) -> Any:
         from ecad.genetic import GeneticSearch, initial_genomes
         from ecad.genetic.operators import Variation
+        from ecad.genetic.screening import Screening
         from ecad.schedule import gene_layout, genome_length
         from ecad.searching.history import screening_of
 
@@ -190,6 +193,8 @@ class Bench:
         screening = (
             screening_of(self.shape, self.calibration, self.evaluator.cost_of) if arm.screening else None
         )
+        if screening is not None and not arm.shares_of_kinds:
+            screening = Screening(screening.describe)
         return GeneticSearch(initial, variation, seed=seed, screening=screening)
 
 

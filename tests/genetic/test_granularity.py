@@ -12,7 +12,14 @@ from contracts.search_algorithm import SHAPE
 from ecad.arrays import BoolArray
 from ecad.genetic import GeneticSearch, initial_genomes
 from ecad.genetic.base import SearchAlgorithm
-from ecad.genetic.granularity import COARSE_POPULATIONS, GRANULARITIES, Granularity, Levels, coarsened
+from ecad.genetic.granularity import (
+    COARSE_POPULATIONS,
+    GRANULARITIES,
+    Granularity,
+    Levels,
+    coarsened,
+    coarseness,
+)
 from ecad.genetic.operators import ScheduleMutation, Variation
 from ecad.genetic.steady_state import SteadyStateSearch
 from ecad.schedule import ScheduleShape, gene_layout, heuristic, to_genome
@@ -44,6 +51,13 @@ def test_coarsened_where_nothing_runs_or_little_does(finest: Granularity) -> Non
     little = {"blocks": "000 010", "components": "000 000", "steps": "000 000"}[finest]
     output = "0" if finest == "steps" else "1"
     assert text_of("000 010, 111 111, 11", finest) == f"{little}, 111 111, {output}1"
+
+
+def test_coarseness_by_hand() -> None:
+    texts = ["111 111, 000 000, 10", "100 100, 101 101, 11", "000 000, 000 000, 00", "110 100, 000 000, 10"]
+    genomes = np.array([[letter == "1" for letter in text if letter in "01"] for text in texts])
+    named = [GRANULARITIES[each] for each in coarseness(genomes, gene_layout(SMALL))]
+    assert named == ["steps", "components", "steps", "blocks"]
 
 
 def text_of(text: str, finest: Granularity) -> str:

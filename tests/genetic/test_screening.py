@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecad.arrays import BoolArray, FloatArray
+from ecad.arrays import BoolArray, FloatArray, IntArray
 from ecad.genetic.front import hypervolume
 from ecad.genetic.nsga2 import GeneticSearch
 from ecad.genetic.operators import Variation
-from ecad.genetic.screening import Screening, _gains
+from ecad.genetic.screening import Screening, _gains, _root_losses
 from ecad.schedule import ScheduleShape, gene_layout, genome_length
 
 GENES = 20
@@ -65,6 +65,41 @@ def test_failures_are_the_worst_and_not_what_is_looked_for() -> None:
     children = random_genomes(200, 1)
     chosen = [index for index in screening.choose(children, 30) if index % 6 != 5 or index >= 30]
     assert children[chosen, 0].mean() < 0.25
+
+
+def test_kinds_get_shares_of_the_questions_by_their_successes() -> None:
+    """Children with gene 0 are of kind 1. Half of them reach the front, of the others none."""
+
+    def kinds_of(genomes: BoolArray) -> IntArray:
+        return genomes[:, 0].astype(np.int64)
+
+    screening = Screening(describe, kinds_of)
+    known = random_genomes(40, 0)
+    screening.tell(known, objectives(known))
+    children = random_genomes(200, 1)
+
+    def of_kind_1(count: int) -> int:
+        screened = [index for index in screening.choose(children, count) if index % 6 != 5 or index >= count]
+        return int(children[screened, 0].sum())
+
+    assert of_kind_1(24) == 10  # of 20: nothing is known yet
+    further = random_genomes(40, 2)
+    values = objectives(further)
+    values[:, 0] = 20.0  # as dear as possible: all are compared with the best so far
+    values[:, 1] = 0.0
+    values[further[:, 0] & (np.arange(40) % 2 == 0), 1] = -20.0
+    screening.tell(further, values)
+    asked, others = int(further[:, 0].sum()), int((~further[:, 0]).sum())
+    rate, other = (int((values[:, 1] < 0).sum()) + 1) / (asked + 2), 1 / (others + 2)
+    assert of_kind_1(24) == round(20 * rate / (rate + other))
+    assert of_kind_1(24) > 15
+
+
+def test_what_is_below_the_limit_counts_as_at_most_twice_the_worst() -> None:
+    """Losses against the best, -9: 0, 4, and of what is not looked for 5, 100, less than the worst, and none."""
+    losses = np.array([-9.0, -5.0, -4.0, 91.0, -8.0, np.nan])
+    known = np.array([True, True, False, False, False, False])
+    np.testing.assert_allclose(_root_losses(losses, known) ** 2, [0.0, 4.0, 5.0, 8.0, 4.0, 8.0])
 
 
 def test_a_search_with_screening_finds_more_for_the_same_number_of_questions() -> None:
