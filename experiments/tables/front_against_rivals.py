@@ -1,10 +1,11 @@
 """Prints, of an `ecad evaluate` of a run's front beside rivals, whether one of them is better at the same cost.
 
-    python front_against_rivals.py OUT RUN [SHARE ...]
+    python front_against_rivals.py OUT RUN [SHARE ...] [--also FOLDER ...]
 
 OUT is the evaluation's folder, RUN the run folder whose front is among its rows. For every other row: the front's best
 schedule that costs at most as much (2 % apart count as equal), by the order of the search, which knows nothing of these
 images; and that minus the row, with its 95 % interval. For every SHARE: the front's loss at most at this cost.
+Rows of other evaluations on the same images, given by --also, are rivals, too.
 """
 
 from __future__ import annotations
@@ -32,15 +33,28 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("shares", nargs="*", type=float)
+    parser.add_argument("--also", nargs="+", type=Path, default=[])
     parser.add_argument("--metric", default="alignment")
     options = parser.parse_args()
-    print("\n".join(tables(options.out, options.run, options.shares, options.metric)))
+    print("\n".join(tables(options.out, options.run, options.shares, options.also, options.metric)))
 
 
-def tables(out: Path, run: Path, shares: Sequence[float], metric: str = "alignment") -> list[str]:
+def tables(
+    out: Path, run: Path, shares: Sequence[float], also: Sequence[Path] = (), metric: str = "alignment"
+) -> list[str]:
     """Markdown: the front's loss at the shares, then a line for every rival, the most dangerous ones first."""
     scores, seeds = scores_of_rows(out, metric)
     rows = json.loads((out / "results.json").read_text(encoding="utf-8"))["rows"]
+    for other in also:
+        further, _ = scores_of_rows(other, metric)
+        if not np.array_equal(further["uncached"], scores["uncached"]):
+            raise SystemExit(f"{other} has other images than {out}")
+        rows += [
+            row
+            for row in json.loads((other / "results.json").read_text(encoding="utf-8"))["rows"]
+            if row["name"] not in scores
+        ]
+        scores = {**further, **scores}
     costs = {row["name"]: 1.0 / row["speedup_macs"] for row in rows}
     front = [path.stem for path in sorted((run / "front").glob("*.yaml"))]  # the best first
     missing = [name for name in front if name not in scores]
