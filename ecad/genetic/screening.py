@@ -57,10 +57,9 @@ class Screening:
     def __init__(self, describe: Describe, kinds_of: KindsOf | None = None) -> None:
         self.describe = describe
         self._kinds_of = kinds_of or _one_kind
-        self._asked: Counter[int] = Counter()  # by kind
-        self._on_front: Counter[int] = (
-            Counter()
-        )  # of those, how many were on the front when they were answered
+        # By kind: the answers so far, and how many of them were on the front when they came.
+        self._asked: Counter[int] = Counter()
+        self._on_front: Counter[int] = Counter()
         self._costs: list[float] = []
         self._losses: list[float] = []  # the objective of quality, to be minimised
         self._features: list[FloatArray] = []
@@ -93,29 +92,14 @@ class Screening:
         kinds, taken = self._kinds_of(children), Counter[int]()
         while len(chosen) < count and is_left.any():
             kind = self._whose_turn(set(kinds[is_left].tolist()), taken)
-            doubt, power = _VIEWS[taken[kind] % len(_VIEWS)]
+            view = _VIEWS[taken[kind] % len(_VIEWS)]
+            best, hoped = _most_promising(
+                np.flatnonzero(is_left & (kinds == kind)), costs, means, deviations, points, reference, view
+            )
             taken[kind] += 1
-            may_be_chosen = is_left & (kinds == kind)
-            # Where nothing is expected to add anything, the one of which that would surprise least.
-            for more in (doubt, *(each for each in _FURTHER_DOUBTS if each > doubt)):
-                hoped = (means - more * deviations).clip(min=0.0)
-                gains = _gains(
-                    [(cost, loss**power) for cost, loss in points],
-                    costs,
-                    hoped**power,
-                    (reference[0], reference[1] ** power),
-                )
-                best = int(np.argmax(np.where(may_be_chosen, gains, -1.0)))
-                if gains[best] > 0:
-                    break
-            if gains[best] <= 0:  # not even then: the one that comes nearest
-                behind = [
-                    _behind(points, float(cost), float(loss)) for cost, loss in zip(costs, hoped, strict=True)
-                ]
-                best = int(np.argmin(np.where(may_be_chosen, behind, np.inf)))
             chosen.append(best)
             is_left[best] = False
-            points.append((float(costs[best]), float(hoped[best])))
+            points.append((float(costs[best]), hoped))
         return sorted(chosen)
 
     def _count(self, kinds: IntArray, objectives: Objectives) -> None:
@@ -128,10 +112,9 @@ class Screening:
         if len(known) < _FEWEST_ANSWERS:
             return
         for kind, (cost, loss) in zip(kinds.tolist(), objectives.tolist(), strict=True):
+            rivals = [each for dearer, each in known if dearer <= cost]
             self._asked[kind] += 1
-            self._on_front[kind] += loss < min(
-                (each for dearer, each in known if dearer <= cost), default=np.inf
-            )
+            self._on_front[kind] += bool(np.isfinite(cost)) and loss < min(rivals, default=np.inf)
 
     def _whose_turn(self, kinds: set[int], taken: Counter[int]) -> int:
         """The kind, of those that are left, that is farthest behind its share; as if one of two had been successful."""
@@ -154,6 +137,35 @@ class ScreenedMating:
         if len(children) <= count:
             return children
         return children[self._screening.choose(children.get("X").astype(np.bool_), count)]
+
+
+def _most_promising(
+    candidates: IntArray,
+    costs: FloatArray,
+    means: FloatArray,
+    deviations: FloatArray,
+    points: list[tuple[float, float]],
+    reference: tuple[float, float],
+    view: tuple[float, int],
+) -> tuple[int, float]:
+    """Which of the `candidates`, indices of children, would add most to the front, and what it is hoped to lose.
+
+    With the view's benefit of the doubt; where then none would add anything, with more: the one of which it would
+    surprise least. If that does not help either, the one that comes nearest.
+    """
+    doubt, power = view
+    raised = [(cost, loss**power) for cost, loss in points]
+    for more in (doubt, *(each for each in _FURTHER_DOUBTS if each > doubt)):
+        hoped = (means[candidates] - more * deviations[candidates]).clip(min=0.0)
+        gains = _gains(raised, costs[candidates], hoped**power, (reference[0], reference[1] ** power))
+        best = int(np.argmax(gains))
+        if gains[best] > 0:
+            return int(candidates[best]), float(hoped[best])
+    behind = [
+        _behind(points, float(costs[each]), float(loss)) for each, loss in zip(candidates, hoped, strict=True)
+    ]
+    best = int(np.argmin(behind))
+    return int(candidates[best]), float(hoped[best])
 
 
 def _one_kind(genomes: BoolArray) -> IntArray:

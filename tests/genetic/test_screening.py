@@ -88,9 +88,10 @@ def test_kinds_get_shares_of_the_questions_by_their_successes() -> None:
     values[:, 0] = 20.0  # as dear as possible: all are compared with the best so far
     values[:, 1] = 0.0
     values[further[:, 0] & (np.arange(40) % 2 == 0), 1] = -20.0
+    values[~further[:, 0]] = np.nan, -50.0  # failed, whatever the loss
     screening.tell(further, values)
     asked, others = int(further[:, 0].sum()), int((~further[:, 0]).sum())
-    rate, other = (int((values[:, 1] < 0).sum()) + 1) / (asked + 2), 1 / (others + 2)
+    rate, other = (int((values[:, 1] == -20.0).sum()) + 1) / (asked + 2), 1 / (others + 2)
     assert of_kind_1(24) == round(20 * rate / (rate + other))
     assert of_kind_1(24) > 15
 
