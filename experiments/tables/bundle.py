@@ -1,0 +1,37 @@
+"""Writes the front of a finished run as bundled schedules: `python bundle.py RUN FOLDER NAME=SPEEDUP [...]`.
+
+The front's schedule whose speedup in MACs is nearest to SPEEDUP is called NAME, the others front-2.00x and so on, each
+with its held-out numbers. Learnt schedules of an earlier run are removed from FOLDER; heuristics stay.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ecad.report.search_report import SearchReport
+from ecad.schedule import load_schedule, save_schedule
+from ecad.searching.choice import schedule_with_numbers
+from ecad.storage import RunFolder
+
+
+def main(run: str, target: str, *names: str) -> None:
+    path = Path(run)
+    folder = RunFolder.existing(path)
+    report = SearchReport.from_json(folder.read_report(), str(path / "report.json"))
+    rows = [row for row in report.rows if row.kind == "front"]
+    called = {row.name: f"front-{row.speedup('macs'):.2f}x" for row in rows}
+    for text in names:
+        name, _, speedup = text.partition("=")
+        nearest = min(rows, key=lambda row: abs(row.speedup("macs") / float(speedup) - 1))
+        called[nearest.name] = name
+    for old in Path(target).glob("*.yaml"):
+        if "run" in load_schedule(old).provenance:
+            old.unlink()
+    for row in rows:
+        save_schedule(schedule_with_numbers(folder, report, row), Path(target) / f"{called[row.name]}.yaml")
+        print(f"{row.name} -> {called[row.name]}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
