@@ -10,12 +10,12 @@ none instead of .01; the others by what they would add in losses, most of which 
 
 Children are of several kinds: whole steps, whole components, single blocks. The model knows least of the finest, so
 that most of them look promising. Each kind gets a share of the questions that goes by how many of its children have
-reached the front so far.
+reached the front lately.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +44,9 @@ _VIEWS = ((0.0, 1), (0.5, 2), (1.0, 1), (0.0, 2), (0.5, 1), (1.0, 2))
 # What follows where with that benefit no child would add anything.
 _FURTHER_DOUBTS = (1.0, 2.0, 4.0)
 
+# What an answer still counts in the kinds' shares after one more: half of it after about twenty.
+_MEMORY = 0.97
+
 # In losses of the worst that is known: what the model is told at most of what is not looked for.
 _WORSE = 2.0
 
@@ -57,9 +60,9 @@ class Screening:
     def __init__(self, describe: Describe, kinds_of: KindsOf | None = None) -> None:
         self.describe = describe
         self._kinds_of = kinds_of or _one_kind
-        # By kind: the answers so far, and how many of them were on the front when they came.
-        self._asked: Counter[int] = Counter()
-        self._on_front: Counter[int] = Counter()
+        # By kind: the answers, and those that were on the front when they came; older ones count less.
+        self._asked: dict[int, float] = defaultdict(float)
+        self._on_front: dict[int, float] = defaultdict(float)
         self._costs: list[float] = []
         self._losses: list[float] = []  # the objective of quality, to be minimised
         self._features: list[FloatArray] = []
@@ -113,6 +116,9 @@ class Screening:
             return
         for kind, (cost, loss) in zip(kinds.tolist(), objectives.tolist(), strict=True):
             rivals = [each for dearer, each in known if dearer <= cost]
+            for numbers in (self._asked, self._on_front):
+                for each in numbers:
+                    numbers[each] *= _MEMORY
             self._asked[kind] += 1
             self._on_front[kind] += bool(np.isfinite(cost)) and loss < min(rivals, default=np.inf)
 

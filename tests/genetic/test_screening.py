@@ -90,8 +90,9 @@ def test_kinds_get_shares_of_the_questions_by_their_successes() -> None:
     values[further[:, 0] & (np.arange(40) % 2 == 0), 1] = -20.0
     values[~further[:, 0]] = np.nan, -50.0  # failed, whatever the loss
     screening.tell(further, values)
-    asked, others = int(further[:, 0].sum()), int((~further[:, 0]).sum())
-    rate, other = (int((values[:, 1] == -20.0).sum()) + 1) / (asked + 2), 1 / (others + 2)
+    weights = 0.97 ** np.arange(39, -1, -1)  # the newest answer counts most
+    asked, others = weights[further[:, 0]].sum(), weights[~further[:, 0]].sum()
+    rate, other = (weights[values[:, 1] == -20.0].sum() + 1) / (asked + 2), 1 / (others + 2)
     assert of_kind_1(24) == round(20 * rate / (rate + other))
     assert of_kind_1(24) > 15
 
