@@ -41,13 +41,13 @@ _UNSCREENED = 6
 # in turn, from what is likely to what is possible.
 _VIEWS = ((0.0, 1), (0.5, 2), (1.0, 1), (0.0, 2), (0.5, 1), (1.0, 2))
 
-# What follows where with that benefit no child would add anything.
+# Further benefits of the doubt, tried in turn where no child would add anything with the view's own.
 _FURTHER_DOUBTS = (1.0, 2.0, 4.0)
 
 # What an answer still counts in the kinds' shares after one more: half of it after about twenty.
 _MEMORY = 0.97
 
-# In losses of the worst that is known: what the model is told at most of what is not looked for.
+# The model is told of a failure at most so many times the loss of the worst schedule that is none.
 _WORSE = 2.0
 
 # With fewer answers the model would know nothing; with more, the newest are enough.
@@ -115,7 +115,7 @@ class Screening:
         if len(known) < _FEWEST_ANSWERS:
             return
         for kind, (cost, loss) in zip(kinds.tolist(), objectives.tolist(), strict=True):
-            rivals = [each for dearer, each in known if dearer <= cost]
+            rivals = [each for known_cost, each in known if known_cost <= cost]
             for numbers in (self._asked, self._on_front):
                 for each in numbers:
                     numbers[each] *= _MEMORY
@@ -168,7 +168,8 @@ def _most_promising(
         if gains[best] > 0:
             return int(candidates[best]), float(hoped[best])
     behind = [
-        _behind(points, float(costs[each]), float(loss)) for each, loss in zip(candidates, hoped, strict=True)
+        _behind(points, float(costs[each]), float(loss), reference[1])
+        for each, loss in zip(candidates, hoped, strict=True)
     ]
     best = int(np.argmin(behind))
     return int(candidates[best]), float(hoped[best])
@@ -205,6 +206,6 @@ def _gains(
     return gains
 
 
-def _behind(points: list[tuple[float, float]], cost: float, loss: float) -> float:
-    """By how much a loss exceeds the smallest one that costs no more."""
-    return float(loss - min((known for dearer, known in points if dearer <= cost), default=loss))
+def _behind(points: list[tuple[float, float]], cost: float, loss: float, worst: float) -> float:
+    """By how much a loss exceeds the smallest one that costs no more; where nothing does, the `worst` that counts."""
+    return float(loss - min((known for known_cost, known in points if known_cost <= cost), default=worst))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ecad.arrays import FloatArray
-from ecad.errors import ConfigError, ScheduleError
+from ecad.errors import ConfigError, ScheduleError, one_line
 from ecad.schedule import Schedule, ScheduleShape, heuristic, step_mask
 from ecad.schedule.liveness import WHOLE_OUTPUT
 
@@ -157,5 +157,8 @@ def _relative_fit(design: FloatArray, measured: FloatArray) -> FloatArray:
     # A column without any execution has no effect and gets 0.
     lengths = np.linalg.norm(rows, axis=0)
     lengths[lengths == 0.0] = 1.0
-    solution, _ = nnls(rows / lengths, np.ones(len(measured)))
+    try:
+        solution, _ = nnls(rows / lengths, np.ones(len(measured)), maxiter=100 * rows.shape[1])
+    except RuntimeError as error:
+        raise ConfigError(f"the latencies that were measured determine no table: {one_line(error)}") from None
     return np.asarray(solution / lengths)

@@ -163,7 +163,8 @@ def smooth_schedule(calibration: Calibration, alpha: float, name: str = "") -> S
     that is, on average over the blocks, less than `alpha` from what it would compute.
 
     SmoothCache measures distances in the L1 norm; these are Euclidean ones. A component that only feeds another one
-    (`Component.feeds`) is recomputed with it: nobody else reads its output, and what is computed of an old one is off.
+    (`Component.feeds`) is recomputed with it: nobody else reads its output, and an output computed from an old one
+    would be wrong.
     """
     shape = calibration.shape
     arrays = shape.filled(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -12,43 +13,39 @@ from ecad.genetic import nondominated
 from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.environment import versions
 from ecad.records import Candidate, Evaluation
-from ecad.schedule import Schedule, effective
-from ecad.searching.luck import is_surely_worse
+from ecad.schedule import Schedule
+from ecad.searching.luck import is_worse_by
 from ecad.searching.setup import PreparedRun
 
 # Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
 # choice to a user.
 _COST_RATIO = 0.95
 
-# A simple schedule is only given up for one at its cost that is better by so many standard errors.
+# A simple schedule is given up for one at nearly its cost only if that is better by so many standard errors.
 _ERRORS = 1.0
 
 
 def front_schedules(
-    run: PreparedRun, candidates: Sequence[Candidate], evaluations: Mapping[str, Evaluation]
+    run: PreparedRun,
+    candidates: Sequence[Candidate],
+    evaluations: Mapping[str, Evaluation],
+    simple: Set[str] = frozenset(),
 ) -> dict[str, Schedule]:
     """File stem -> schedule, best quality first, thinned out to distinct costs and without those of no use.
 
-    `evaluations` has all candidates' by key. Content depends on nothing but the settings and the results.
+    `evaluations` has all candidates' by key, `simple` the keys of those that were not chosen by their scores. Content
+    depends on nothing but the settings and the results.
     """
     results = [evaluations[candidate.key] for candidate in candidates]
-    tracker = FrontTracker()
-    for item in results:
-        tracker.add(item.cost, item.quality)
-    given = {effective(schedule).digest() for schedule in run.start}
-    simple = {
-        index for index, each in enumerate(candidates) if each.generation == 1 and each.key not in given
-    }
-    members = front_members(results, simple)
-    kept: list[int] = []
-    for index in members:
-        # After a selection, those of no use are no candidates any more.
-        if not run.selection_evaluators and results[index].quality < tracker.quality_at(USEFUL_SHARE):
-            break
-        neighbour = results[kept[-1]].cost if kept else 1.0
-        if results[index].cost <= _COST_RATIO * neighbour:
-            kept.append(index)
-    kept = kept or members[:1]
+    useful = -math.inf
+    if not run.selection_evaluators:  # after a selection, those of no use are no candidates any more
+        tracker = FrontTracker()
+        for item in results:
+            tracker.add(item.cost, item.quality)
+        useful = tracker.quality_at(USEFUL_SHARE)
+    kept = chosen_front(
+        results, {index for index, each in enumerate(candidates) if each.key in simple}, useful
+    )
     schedules = {}
     for rank, index in enumerate(kept, start=1):
         candidate, evaluation = candidates[index], results[index]
@@ -76,32 +73,44 @@ def front_schedules(
     return schedules
 
 
-def front_members(results: Sequence[Evaluation], simple: Set[int]) -> list[int]:
-    """Indices of the front, best quality first, in which what is simple is preferred to what may only be lucky.
+def chosen_front(results: Sequence[Evaluation], simple: Set[int], useful: float = -math.inf) -> list[int]:
+    """Indices of the front's schedules, best quality first: neighbours `_COST_RATIO` apart, none below `useful`.
 
-    The best of a search's many schedules were partly lucky, on however many images; the few that are `simple` (the
-    first generation's heuristics and masks) were not chosen by their scores. So one of them that is best among its kind
-    stays, unless what beats it does so by `_ERRORS` standard errors of their paired difference, or is as good and
-    costs `_COST_RATIO` as much.
+    What is simple is preferred to what may only be lucky. The best of a search's many schedules were partly lucky, on
+    however many images; the few that are `simple` (indices) were not chosen by their scores. So one of them that is the
+    best of its kind stands in for what beats it at nearly its cost, unless something beats it by `_ERRORS` standard
+    errors of the paired difference, or is as good at `_COST_RATIO` of its cost.
     """
     costs = [item.cost for item in results]
     qualities = [item.quality for item in results]
-    front = set(nondominated(costs, qualities))
+    front = nondominated(costs, qualities)[::-1]
+
+    def is_beaten(index: int) -> bool:
+        return any(
+            costs[other] <= _COST_RATIO * costs[index] or is_worse_by(results[index], results[other], _ERRORS)
+            for other in front
+            if costs[other] <= costs[index] and qualities[other] >= qualities[index]
+        )
+
     of_simple = sorted(simple)
-    best_simple = nondominated([costs[i] for i in of_simple], [qualities[i] for i in of_simple])
-    for index in (of_simple[place] for place in best_simple):
-        better = [
-            each for each in front if costs[each] <= costs[index] and qualities[each] >= qualities[index]
-        ]
-        if index in front or any(
-            costs[each] <= _COST_RATIO * costs[index]
-            or is_surely_worse(results[index], results[each], _ERRORS)
-            for each in better
-        ):
+    best_simple = nondominated([costs[each] for each in of_simple], [qualities[each] for each in of_simple])
+    stand_ins = [
+        index
+        for index in (of_simple[place] for place in best_simple)
+        if qualities[index] >= useful and not is_beaten(index)
+    ]
+    kept: list[int] = []
+    for index in front:
+        most = _COST_RATIO * (costs[kept[-1]] if kept else 1.0)
+        if qualities[index] < useful or costs[index] > most:
             continue
-        front.difference_update(better)
-        front.add(index)
-    return sorted(front, key=lambda index: costs[index], reverse=True)
+        fitting = [
+            each
+            for each in stand_ins
+            if costs[index] <= costs[each] <= most and qualities[each] <= qualities[index]
+        ]
+        kept.append(index if index in simple else max(fitting, key=qualities.__getitem__, default=index))
+    return kept or front[:1]
 
 
 def _model_signature(run: PreparedRun) -> dict[str, Any]:

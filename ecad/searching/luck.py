@@ -9,8 +9,9 @@ import numpy as np
 from ecad.records import Evaluation
 
 
-def is_surely_worse(evaluation: Evaluation, other: Evaluation, errors: float) -> bool:
-    """By more than so many standard errors of the paired differences of their images' scores."""
+def is_worse_by(evaluation: Evaluation, other: Evaluation, errors: float) -> bool:
+    """Whether its mean score is lower by more than so many standard errors of the paired differences of their images'
+    scores; of a single image, whether it is lower at all."""
     differences = np.array(other.scores) - np.array(evaluation.scores)
     if len(differences) < 2:
         return bool(differences.mean() > 0)

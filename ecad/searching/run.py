@@ -55,6 +55,7 @@ def search(
     from ecad.searching.report import heldout_report
     from ecad.searching.selection import select
     from ecad.searching.setup import prepare
+    from ecad.searching.simple import simple_keys
     from ecad.searching.steady import evolve_steadily
     from ecad.searching.workers import Executors
 
@@ -92,14 +93,16 @@ def search(
             last, counts = resolved.generations, (done, total)
             observe(search_progress(resolved, history, folder.log, last, 0, workers, phase, counts))
 
+        simple = simple_keys(run, history.candidates)
         candidates, evaluations = select(
             run,
             history.candidates,
+            simple,
             folder,
             executors.on,
             partial(on_images, "selection"),
         )
-        front = front_schedules(run, candidates, evaluations)
+        front = front_schedules(run, candidates, evaluations, simple)
         folder.write_front(front)
         folder.write_json("history.json", {"hypervolume": history.hypervolume})
         report = heldout_report(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -22,14 +22,14 @@ from ecad.progress import WorkerReport
 from ecad.records import Candidate, Evaluation
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
-from ecad.searching.luck import is_surely_worse
+from ecad.searching.luck import is_worse_by
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
 # How many schedules get a look on more prompts, per round; more, if the front has more.
 FINALISTS = (48, 24, 12)
 
-# Schedules of the first generation, which are simple, stay in play unless they are worse by so many standard errors.
+# What is simple (`ecad.searching.simple`) stays in play unless it is worse by so many standard errors.
 _CLEARLY_WORSE = 2.0
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
 def select(
     run: PreparedRun,
     candidates: Sequence[Candidate],
+    simple: Set[str],
     folder: RunFolder,
     executor_on: ExecutorMaker,
     on_images: OnImages = lambda done, total, workers: None,
@@ -61,7 +62,7 @@ def select(
     limits = _limits(found.values())
     sound = [distinct[key] for key in found]
     for number, evaluator in enumerate(run.selection_evaluators):
-        chosen = finalists(sound, found, FINALISTS[number], limits)
+        chosen = finalists(sound, found, FINALISTS[number], limits, simple)
         with EvaluationLog(folder.path / f"selection-{number + 1}.jsonl") as log:
             _evaluate(chosen, evaluator, log, executor_on, on_images)
             sound = [candidate for candidate in chosen if log[candidate.key].is_finite]
@@ -106,12 +107,13 @@ def finalists(
     evaluations: Mapping[str, Evaluation],
     count: int,
     limits: tuple[float, float],
+    simple: Set[str] = frozenset(),
 ) -> list[Candidate]:
     """The `count` candidates that are nearest to the front, and all that are on it if those are more.
 
     Near means: little quality below the best that costs no more. `limits` are the qualities below which a schedule is
     of no use, and is left out, and above which it counts as lossless: there differences are mostly luck, and of the
-    others only the first generation gets a look, whose heuristics and masks a front must not lose to. It is also
+    others only what is `simple` (keys) gets a look, as a front must not lose to heuristics and masks. It is also
     chosen wherever it is not clearly worse, however many those are. In the order of generations.
     """
     useful, lossless = limits
@@ -126,7 +128,7 @@ def finalists(
         rival = max((each for each in on_front if costs[each] <= cost), key=qualities.__getitem__)
         if quality < lossless:
             distance[index] = min(qualities[rival], lossless) - quality
-        if candidates[index].generation == 1 and not is_surely_worse(
+        if candidates[index].key in simple and not is_worse_by(
             evaluations[candidates[index].key], evaluations[candidates[rival].key], _CLEARLY_WORSE
         ):
             chosen.add(index)

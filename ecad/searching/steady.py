@@ -69,9 +69,9 @@ def evolve_steadily(
         if len(history.candidates) % population == 0:
             history.hypervolume.append(history.front.hypervolume)
 
-    for number, evaluation in enumerate(log):
-        genome = genome_from_hex(log.genome(evaluation.key), genome_length(shape))
-        tell(make_candidate(genome, shape, *_place(number, population)))
+    for line in log.lines:
+        genome = genome_from_hex(line.genome, genome_length(shape))
+        tell(make_candidate(genome, shape, line.generation, line.index))
 
     def candidates() -> Iterator[Candidate]:
         asked = {candidate.key for candidate in history.candidates}

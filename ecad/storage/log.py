@@ -38,9 +38,9 @@ class EvaluationLog:
 
     def __init__(self, path: Path) -> None:
         self._lines = self._open(path)
-        self._entries = {evaluation.key: (evaluation, genome) for evaluation, genome in self._lines.items}
+        self._entries = {each.evaluation.key: each for each in self._lines.items}
         self._waiting_path = path.with_suffix(".waiting.jsonl")
-        self._waiting: JsonLines[tuple[Evaluation, str]] | None = None
+        self._waiting: JsonLines[Logged] | None = None
         if self._waiting_path.exists():
             try:
                 self._waiting = self._open(self._waiting_path)
@@ -52,13 +52,13 @@ class EvaluationLog:
         return key in self._entries
 
     def __getitem__(self, key: str) -> Evaluation:
-        return self._entries[key][0]
+        return self._entries[key].evaluation
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[Evaluation]:
-        return (evaluation for evaluation, _ in self._entries.values())
+        return (each.evaluation for each in self._entries.values())
 
     def append(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """Write one evaluation and wait until it is on the disk."""
@@ -78,7 +78,9 @@ class EvaluationLog:
     @property
     def held(self) -> dict[str, Evaluation]:
         """The evaluations that wait for their turn, by key; of an earlier start, too."""
-        return {} if self._waiting is None else {item.key: item for item, _ in self._waiting.items}
+        if self._waiting is None:
+            return {}
+        return {each.evaluation.key: each.evaluation for each in self._waiting.items}
 
     def release(self) -> None:
         """Forget what was held, once all of it is in the log."""
@@ -87,9 +89,10 @@ class EvaluationLog:
             self._waiting = None
             self._waiting_path.unlink(missing_ok=True)
 
-    def genome(self, key: str) -> str:
-        """The genome, in hex, of an evaluation in the log."""
-        return self._entries[key][1]
+    @property
+    def lines(self) -> Iterator[Logged]:
+        """All evaluations in the order of the log, with where they stand in the search."""
+        return iter(self._entries.values())
 
     @property
     def failures(self) -> list[Evaluation]:
@@ -102,7 +105,7 @@ class EvaluationLog:
             self._waiting.close()
 
     @staticmethod
-    def _open(path: Path) -> JsonLines[tuple[Evaluation, str]]:
+    def _open(path: Path) -> JsonLines[Logged]:
         remedy = "all earlier evaluations are safe, continue later with --resume"
         return JsonLines(path, _from_record, remedy)
 
@@ -122,18 +125,15 @@ def read_log(path: Path, *, scores: bool = True) -> Iterator[Logged]:
     """
 
     def logged(record: Record) -> Logged:
-        evaluation, genome = _from_record(record)
-        images = len(evaluation.scores)
-        if not scores:
-            evaluation = replace(evaluation, scores=())
-        return Logged(evaluation, genome, int(record["generation"]), int(record["index"]), images)
+        found = _from_record(record)
+        return found if scores else replace(found, evaluation=replace(found.evaluation, scores=()))
 
     return read_json_lines(path, logged)
 
 
 def read_evaluations(path: Path) -> Iterator[Evaluation]:
     """The evaluations alone."""
-    return (evaluation for evaluation, _ in read_json_lines(path, _from_record))
+    return (each.evaluation for each in read_json_lines(path, _from_record))
 
 
 def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
@@ -153,8 +153,7 @@ def _to_record(candidate: Candidate, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _from_record(record: Record) -> tuple[Evaluation, str]:
-    """The evaluation and the genome, in hex."""
+def _from_record(record: Record) -> Logged:
     evaluation = Evaluation(
         key=str(record["key"]),
         cost=_number(record["cost"]),
@@ -164,7 +163,8 @@ def _from_record(record: Record) -> tuple[Evaluation, str]:
         latency_s=None if record["latency_s"] is None else float(record["latency_s"]),
         failure=None if record.get("failure") is None else str(record["failure"]),
     )
-    return evaluation, str(record["genome"])
+    images = len(evaluation.scores)
+    return Logged(evaluation, str(record["genome"]), int(record["generation"]), int(record["index"]), images)
 
 
 def _finite_or_none(value: float | None) -> float | None:

@@ -77,14 +77,15 @@ def main() -> None:
 def compare(setting: Setting, folder: Path) -> None:
     """Search, evaluate, and write FOLDER.md."""
     model = setting.mini if setting.scheduler is None else _with_scheduler(setting, folder / "model")
+    # The evaluation below has more held-out captions.
+    preset = ({} if setting.scheduler is None else _search_settings(setting.mini)) | {"heldout_limit": 16}
     found = ecad.search(
         model,
         folder / "run",
         generations=10,
         seed=setting.seed,
         **setting.given,
-        **({} if setting.scheduler is None else _search_settings(setting.mini)),
-        heldout_limit=16,  # the evaluation below has more
+        **preset,
         workers="none",
         threads=1,
         page=False,

@@ -24,6 +24,8 @@ def main(run: str, target: str, *names: str) -> None:
     for text in names:
         name, _, speedup = text.partition("=")
         nearest = min(rows, key=lambda row: abs(row.speedup("macs") / float(speedup) - 1))
+        if not called[nearest.name].startswith("front-"):
+            raise SystemExit(f"{name} and {called[nearest.name]} are both nearest to {nearest.name}")
         called[nearest.name] = name
     for old in Path(target).glob("*.yaml"):
         if "run" in load_schedule(old).provenance:

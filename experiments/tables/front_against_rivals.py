@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("shares", nargs="*", type=float)
     parser.add_argument("--also", nargs="+", type=Path, default=[])
-    parser.add_argument("--metric", default="alignment")
+    parser.add_argument("--metric", default="alignment", help="one that the uncached row has, too")
     options = parser.parse_args()
     print("\n".join(tables(options.out, options.run, options.shares, options.also, options.metric)))
 
@@ -98,7 +99,7 @@ def tables(
 
 
 def _text(interval: Interval) -> str:
-    mean, low, high = (f"{value:+.3f}".replace("0.", ".", 1) for value in interval)
+    mean, low, high = (re.sub(r"^([+-])0\.", r"\1.", f"{value:+.3f}") for value in interval)
     return f"{mean} ({low} to {high})"
 
 

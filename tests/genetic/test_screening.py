@@ -9,7 +9,7 @@ from ecad.arrays import BoolArray, FloatArray, IntArray
 from ecad.genetic.front import hypervolume
 from ecad.genetic.nsga2 import GeneticSearch
 from ecad.genetic.operators import Variation
-from ecad.genetic.screening import Screening, _gains, _root_losses
+from ecad.genetic.screening import Screening, _gains, _most_promising, _root_losses
 from ecad.schedule import ScheduleShape, gene_layout, genome_length
 
 GENES = 20
@@ -95,6 +95,27 @@ def test_kinds_get_shares_of_the_questions_by_their_successes() -> None:
     rate, other = (weights[values[:, 1] == -20.0].sum() + 1) / (asked + 2), 1 / (others + 2)
     assert of_kind_1(24) == round(20 * rate / (rate + other))
     assert of_kind_1(24) > 15
+
+
+def test_where_no_gain_is_expected_the_least_surprise_is_asked_for() -> None:
+    """The front is at losses 0.1, 0.5 for costs 2, 1. The reference is (3, 1)."""
+    points, reference, view = [(2.0, 0.1), (1.0, 0.5)], (3.0, 1.0), (0.0, 1)
+    costs = np.array([2.5, 1.5, 1.5, 0.5])
+    means = np.array([0.18, 0.6, 0.7, 1.1])
+
+    def asked(deviations: list[float], candidates: tuple[int, ...] = (0, 1, 2, 3)) -> tuple[int, float]:
+        return _most_promising(
+            np.array(candidates), costs, means, np.array(deviations), points, reference, view
+        )
+
+    # 1 gains with two deviations, 2 with more than four, 0 and 3 never.
+    assert asked([0.0, 0.08, 0.04, 0.0]) == (1, pytest.approx(0.6 - 2 * 0.08))
+    # With four also 2, which has more room below it.
+    assert asked([0.0, 0.03, 0.06, 0.0]) == (2, pytest.approx(0.7 - 4 * 0.06))
+    # None can gain: the nearest is 0, .08 behind; the cheapest is .1 above the worst that counts.
+    assert asked([0.0] * 4, (0, 1, 2)) == (0, 0.18)
+    assert asked([0.0] * 4, (1, 2, 3)) == (1, 0.6)
+    assert asked([0.0] * 4, (2, 3)) == (3, 1.1)
 
 
 def test_what_is_below_the_limit_counts_as_at_most_twice_the_worst() -> None:

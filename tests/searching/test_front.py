@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ecad.records import Evaluation
-from ecad.searching.front import front_members
+from ecad.searching.front import chosen_front
 
 
 def result(cost: float, *scores: float) -> Evaluation:
@@ -18,33 +18,49 @@ LUCKY = result(0.48, 0.9, 0.78, 0.8, 0.76)  # +.01 with a standard error of .06
 BETTER = result(0.48, 0.81, 0.91, 0.71, 0.82)  # +.0125 with one of .0025
 
 
-def front(*results: Evaluation, simple: tuple[int, ...] = (0, 1)) -> list[int]:
-    return front_members(results, set(simple))
+def front(*results: Evaluation, simple: tuple[int, ...] = (0, 1), useful: float = 0.0) -> list[int]:
+    return chosen_front(results, set(simple), useful)
 
 
 def test_what_is_surely_better_replaces_what_is_simple() -> None:
-    assert front(UNCACHED, SIMPLE, BETTER) == [0, 2]
+    assert front(UNCACHED, SIMPLE, BETTER) == [2]
     # An error more and it would have been luck.
-    assert front(UNCACHED, SIMPLE, result(0.48, 0.9, 0.9, 0.7, 0.71)) == [0, 1]
+    assert front(UNCACHED, SIMPLE, result(0.48, 0.9, 0.9, 0.7, 0.71)) == [1]
 
 
 def test_luck_does_not() -> None:
-    assert front(UNCACHED, SIMPLE, LUCKY) == [0, 1]
-    assert front(UNCACHED, SIMPLE, LUCKY, replace(LUCKY, cost=0.5)) == [0, 1]
+    assert front(UNCACHED, SIMPLE, LUCKY) == [1]
+    assert front(UNCACHED, SIMPLE, LUCKY, replace(LUCKY, cost=0.5)) == [1]
     # A schedule of the search itself has no such privilege.
-    assert front(UNCACHED, SIMPLE, LUCKY, simple=(0,)) == [0, 2]
+    assert front(UNCACHED, SIMPLE, LUCKY, simple=(0,)) == [2]
 
 
 def test_as_good_and_five_percent_cheaper_suffices() -> None:
-    assert front(UNCACHED, SIMPLE, replace(LUCKY, cost=0.475)) == [0, 2]
+    assert front(UNCACHED, SIMPLE, replace(LUCKY, cost=0.475)) == [2]
 
 
 def test_of_simple_ones_the_best_counts() -> None:
     worse = result(0.5, 0.7, 0.8, 0.6, 0.6)
-    assert front(UNCACHED, worse, LUCKY) == [0, 2]
-    assert front(UNCACHED, worse, LUCKY, SIMPLE, simple=(0, 1, 3)) == [0, 3]
+    assert front(UNCACHED, worse, LUCKY) == [2]
+    assert front(UNCACHED, worse, LUCKY, SIMPLE, simple=(0, 1, 3)) == [3]
 
 
 def test_what_is_cheaper_stays_beside_it() -> None:
     cheap = result(0.3, 0.7, 0.7, 0.7, 0.7)
-    assert front(UNCACHED, SIMPLE, LUCKY, cheap) == [0, 1, 3]
+    assert front(UNCACHED, SIMPLE, LUCKY, cheap) == [1, 3]
+
+
+def test_no_rung_is_lost_to_a_simple_schedule_that_has_no_room() -> None:
+    """Costs .60, .575 and .56: the simple one is too near to the first, what beats it is not."""
+    first = result(0.6, 0.85, 0.9, 0.8, 0.85)
+    simple, lucky = replace(SIMPLE, cost=0.575), replace(LUCKY, cost=0.56)
+    assert front(UNCACHED, first, simple, lucky, simple=(0, 2)) == [1, 3]
+    assert front(UNCACHED, simple, lucky, simple=(0, 1)) == [1]
+    # Nor to one that is of no use.
+    assert front(UNCACHED, SIMPLE, LUCKY, useful=0.805) == [2]
+    # Nor is the first one, which must cost less than the uncached model by as much.
+    assert front(UNCACHED, replace(SIMPLE, cost=0.97), replace(LUCKY, cost=0.93)) == [2]
+
+
+def test_neighbours_are_apart() -> None:
+    assert front(UNCACHED, SIMPLE, replace(SIMPLE, cost=0.49, quality=0.79), simple=(0,)) == [1]

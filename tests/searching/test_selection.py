@@ -32,10 +32,9 @@ def cases(*points: tuple[float, float]) -> tuple[list[Candidate], dict[str, Eval
     return candidates, evaluations
 
 
-def chosen(count: int, *points: tuple[float, float], generation: int = 2) -> list[str]:
+def chosen(count: int, *points: tuple[float, float]) -> list[str]:
     """Keys of the finalists; below .4 a schedule is of no use, above .995 it counts as lossless."""
     candidates, evaluations = cases(*points)
-    candidates = [replace(candidate, generation=generation) for candidate in candidates]
     return [candidate.key for candidate in finalists(candidates, evaluations, count, (0.4, 0.995))]
 
 
@@ -68,14 +67,17 @@ def test_what_is_simple_stays_in_play_unless_it_is_clearly_worse() -> None:
         "0": (0.9, 0.8, 0.7, 0.8),
         "1": (0.8, 0.9, 0.66, 0.8),  # -.01 with a standard error of .04
         "2": (0.89, 0.79, 0.69, 0.79),  # -.01 in every image
-        "3": (0.8, 0.9, 0.66, 0.8),  # as 1, but of a later generation
+        "3": (0.8, 0.9, 0.66, 0.8),  # as 1, but not simple
     }
     evaluations = {key: replace(evaluations[key], scores=scores[key]) for key in scores}
-    candidates[3] = replace(candidates[3], generation=2)
-    kept = finalists(candidates, evaluations, 1, (0.4, 0.995))
+    simple = {"0", "1", "2"}
+    kept = finalists(candidates, evaluations, 1, (0.4, 0.995), simple)
     assert [candidate.key for candidate in kept] == ["0", "1"]
     # Also where differences count as luck.
-    assert [candidate.key for candidate in finalists(candidates, evaluations, 9, (0.1, 0.2))] == ["0", "1"]
+    assert [candidate.key for candidate in finalists(candidates, evaluations, 9, (0.1, 0.2), simple)] == [
+        "0",
+        "1",
+    ]
 
 
 class Backwards:
@@ -102,6 +104,7 @@ class Backwards:
 
 
 RUN: Any = SimpleNamespace(selection_evaluators=(SimpleNamespace(images_per_evaluation=2),))
+SIMPLE = {"0", "1", "2", "3"}
 POINTS = ((1.0, 1.0), (0.5, 0.9), (0.4, 0.8), (0.1, 0.0))
 
 
@@ -125,7 +128,12 @@ def test_a_failed_finalist_is_dropped_and_the_log_has_the_order_of_the_candidate
         candidates = started(folder)
         executor = Backwards(failing=["1"])
         kept, evaluations = select(
-            RUN, candidates, folder, executor.on, lambda done, total, workers: seen.append((done, total))
+            RUN,
+            candidates,
+            SIMPLE,
+            folder,
+            executor.on,
+            lambda done, total, workers: seen.append((done, total)),
         )
         assert executor.asked == [["0", "1", "2"]]
         assert [candidate.key for candidate in kept] == list(evaluations) == ["0", "2"]
@@ -136,7 +144,7 @@ def test_a_failed_finalist_is_dropped_and_the_log_has_the_order_of_the_candidate
         assert seen == [(0, 6), (2, 6), (4, 6), (6, 6)]
         assert "schedule 1 is left out of the selection: ValueError: no" in caplog.text
         # Again: nothing is left to do, so no executor is made.
-        again = select(RUN, candidates, folder, None)  # type: ignore[arg-type]
+        again = select(RUN, candidates, SIMPLE, folder, None)  # type: ignore[arg-type]
         assert again == (kept, evaluations)
 
 
@@ -144,5 +152,5 @@ def test_a_selection_in_which_all_fail_is_not_logged(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         candidates = started(folder)
         with pytest.raises(RunError, match=r"all 3 candidates to evaluate failed \(ValueError: no\)"):
-            select(RUN, candidates, folder, Backwards(failing=["0", "1", "2"]).on)
+            select(RUN, candidates, SIMPLE, folder, Backwards(failing=["0", "1", "2"]).on)
         assert logged_keys(folder) == []
