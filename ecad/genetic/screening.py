@@ -87,7 +87,11 @@ class Screening:
         model = GaussianProcess.fit(np.stack(self._features[-_MOST_ANSWERS:]), losses[-_MOST_ANSWERS:])
         costs, features = self.describe(children)
         means, deviations = model.predict(features)
-        points = list(zip(np.array(self._costs)[known].tolist(), losses[known].tolist(), strict=True))
+        # The best answers were partly lucky: what is asked for next must be better than what the model makes of them.
+        # Where nothing is lost there is nothing to gain.
+        believed, _ = model.predict(np.stack(self._features)[known])
+        believed = np.where(losses[known] > 0.0, believed.clip(min=0.0), 0.0)
+        points = list(zip(np.array(self._costs)[known].tolist(), believed.tolist(), strict=True))
         reference = max(point[0] for point in points), max(point[1] for point in points)
         chosen = list(unscreened)
         is_left = np.ones(len(children), dtype=np.bool_)
