@@ -40,7 +40,7 @@ def evaluate(
         None, help="Separated by commas, e.g. alignment,psnr. [default: the model's]"
     ),
     reference: str | None = typer.Option(
-        None, help="For fid: folder of images, or .npz of features or statistics."
+        None, help="For fid and kid: folder of images, or .npz or .npy of features or statistics."
     ),
     seeds: int = typer.Option(1, min=1, help="Images per prompt."),
     first_seed: int | None = typer.Option(

@@ -77,7 +77,7 @@ def search(
     workers: str | None = typer.Option(
         None,
         help="Evaluate on so many Ray workers; auto: one per GPU; none: in this process. [default: on a CPU one per "
-        "core, if the search is long enough and --threads is not given; on a GPU none]",
+        "core, at most 8, if the search is long enough and --threads is not given; on a GPU none]",
     ),
     ray_address: str | None = typer.Option(
         None, help="Ray cluster to use: auto, host:port or ray://host:port. [default: one of our own]"

@@ -6,7 +6,7 @@ from ecad.families.family import Preset, frozen
 
 
 def mini_preset(name: str, family: str, pipeline_class: str, *, guidance_scale: float) -> Preset:
-    """The preset of the mini in `minis/NAME`, for a CPU: its search ends within ten minutes on two cores."""
+    """The preset of the mini in `minis/NAME`, for a CPU: ten generations take some minutes on two cores."""
     return Preset(
         name=name,
         family=family,
