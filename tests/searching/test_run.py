@@ -351,14 +351,17 @@ def test_objectives_are_cut_off_where_differences_mean_nothing() -> None:
     from ecad.records import Evaluation
     from ecad.searching.history import objectives
 
-    def quality_seen(quality: float) -> float:
+    def seen(quality: float) -> tuple[float, float]:
         evaluation = Evaluation(key="k", cost=0.5, quality=quality, scores=(quality,), macs=1, latency_s=None)
-        return -objectives(evaluation, (0.4, 0.9))[1]
+        cost, loss = objectives(evaluation, (0.4, 0.9))
+        return cost, -loss
 
-    assert [quality_seen(value) for value in (0.4, 0.7, 0.9, 0.95)] == [0.4, 0.7, 0.9, 0.9]
-    assert np.isnan(quality_seen(0.39))
-    assert np.isnan(quality_seen(float("nan")))
-    assert np.isnan(quality_seen(float("inf")))
+    assert [seen(value)[1] for value in (0.4, 0.7, 0.9, 0.95)] == [0.4, 0.7, 0.9, 0.9]
+    assert all(np.isfinite(seen(value)[0]) for value in (0.4, 0.9, 0.95))
+    assert np.isnan(seen(0.39)[0])
+    assert seen(0.39)[1] == 0.39  # how bad it was
+    assert np.isnan(seen(float("nan"))).all()
+    assert np.isnan(seen(float("inf"))).all()
 
 
 def test_selection_on_more_prompts(settings: dict[str, Any], tmp_path: Path) -> None:
