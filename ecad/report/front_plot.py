@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ecad.genetic.front import nondominated
 from ecad.measuring.rows import Kind, Row
 from ecad.report.plot_axes import XAxis, YAxis, x_axis, y_axis
 from ecad.report.plot_data import Plotted
-from ecad.report.plot_groups import FRONT, GROUPS, SCHEDULE, group_of, short_name
+from ecad.report.plot_groups import group_of, short_name
 from ecad.report.plot_labels import Label, place_labels
+from ecad.report.plot_legend import GRAY, legend_handles, rival_colour, run_styles
 
-_GRAY = "0.45"
-# Of several runs; Okabe and Ito's colours again, and a mark for each.
-_RUN_STYLES = (
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-    ("#000000", "X"),
-)
 _TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 50)
 
 
@@ -62,7 +50,7 @@ def front_figure(sources: Sequence[Plotted], x: str | None = None, y: str | None
         _draw_progress(panels[-1], sources[0])
     _draw_heading(figure, sources)
     has_cloud = len(sources) == 1 and any(_has_cloud(sources[0], each, value) for each in horizontals)
-    handles = _handles(sources, value, has_cloud)
+    handles = legend_handles(sources, value, has_cloud)
     columns = max(1, min(len(handles), int(sum(widths) / 2.4)))
     figure.legend(
         handles=handles,
@@ -98,7 +86,7 @@ def _draw(axes: Axes, sources: Sequence[Plotted], horizontal: XAxis, value: YAxi
     drawn: list[_Point] = []
     lines: list[tuple[list[float], list[float]]] = []
     shown: list[_Point] = []  # what the limits are made for
-    for source, (colour, marker) in zip(sources, _styles(sources), strict=True):
+    for source, (colour, marker) in zip(sources, run_styles(sources), strict=True):
         ours = _points(source, horizontal, value, lambda row: row.kind in (Kind.FRONT, Kind.SCHEDULE))
         rivals = _points(
             source,
@@ -110,7 +98,7 @@ def _draw(axes: Axes, sources: Sequence[Plotted], horizontal: XAxis, value: YAxi
         front = _front_of([item for item in ours if item.row.kind is Kind.FRONT], horizontal, value)
         shown += ours or best_rivals
         axes.plot(_x(front), _y(front), color=colour, linewidth=1.6, zorder=4)
-        axes.plot(_x(best_rivals), _y(best_rivals), color=_rival_colour(sources, colour), linewidth=0.9,
+        axes.plot(_x(best_rivals), _y(best_rivals), color=rival_colour(sources, colour), linewidth=0.9,
                   linestyle=(0, (4, 3)), zorder=2)  # fmt: skip
         lines += [(_x(front), _y(front)), (_x(best_rivals), _y(best_rivals))]
         for item in ours:
@@ -159,16 +147,6 @@ def _draw(axes: Axes, sources: Sequence[Plotted], horizontal: XAxis, value: YAxi
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     return labels, drawn, lines
-
-
-def _styles(sources: Sequence[Plotted]) -> list[tuple[str, str]]:
-    if len(sources) == 1:
-        return [(FRONT.colour, FRONT.marker)]
-    return [_RUN_STYLES[number % len(_RUN_STYLES)] for number in range(len(sources))]
-
-
-def _rival_colour(sources: Sequence[Plotted], colour: str) -> str:
-    return _GRAY if len(sources) == 1 else colour
 
 
 def _points(source: Plotted, horizontal: XAxis, value: YAxis, wanted: Callable[[Row], bool]) -> list[_Point]:
@@ -242,7 +220,7 @@ def _draw_uncached(axes: Axes, sources: Sequence[Plotted], value: YAxis) -> None
     if value.is_difference:
         axes.axhline(0.0, color="0.3", linewidth=0.8, linestyle=":", zorder=1)
         return
-    for source, (colour, _) in zip(sources, _styles(sources), strict=True):
+    for source, (colour, _) in zip(sources, run_styles(sources), strict=True):
         numbers = None if source.uncached is None else value.value(source.uncached)
         if numbers is not None:
             axes.axhline(
@@ -292,7 +270,7 @@ def _set_limits(
     if outside:
         axes.text(
             0.0, 1.01, f"{outside} rivals outside" if outside > 1 else "1 rival outside",
-            transform=axes.transAxes, fontsize=7, color=_GRAY, va="bottom",
+            transform=axes.transAxes, fontsize=7, color=GRAY, va="bottom",
         )  # fmt: skip
 
 
@@ -315,39 +293,3 @@ def _draw_heading(figure: Figure, sources: Sequence[Plotted]) -> None:
         if source.unfinished:
             lines.append(source.unfinished if len(sources) == 1 else f"{source.label}: {source.unfinished}")
     figure.suptitle("\n".join(lines), fontsize=10)
-
-
-def _handles(sources: Sequence[Plotted], value: YAxis, has_cloud: bool) -> list[Line2D]:
-    """The legend: kinds of rows of one run, or the runs."""
-
-    def handle(colour: str, marker: str, label: str, line: Literal["-", "none"] = "none") -> Line2D:
-        return Line2D(
-            [], [], color=colour, marker=marker, linestyle=line, markersize=6, linewidth=1.2, label=label
-        )
-
-    if len(sources) == 1:
-        [source] = sources
-        present = {group_of(row).label for row in source.rows if row.kind is not Kind.UNCACHED}
-        handles = [
-            handle(group.colour, group.marker, group.label, "-" if group is FRONT else "none")
-            for group in GROUPS
-            if group.label in present
-        ]
-        has_rivals = bool(present - {FRONT.label, SCHEDULE.label})
-    else:
-        handles = [
-            handle(colour, marker, source.label + (" (so far)" if source.unfinished else ""), "-")
-            for source, (colour, marker) in zip(sources, _styles(sources), strict=True)
-        ]
-        has_rivals = any(
-            row.kind not in (Kind.FRONT, Kind.SCHEDULE, Kind.UNCACHED)
-            for source in sources
-            for row in source.rows
-        )
-    if has_rivals:
-        handles.append(Line2D([], [], color=_GRAY, linestyle=(0, (4, 3)), linewidth=0.9, label="best rivals"))
-    if value.is_difference or any(source.uncached for source in sources):
-        handles.append(Line2D([], [], color="0.3", linestyle=":", linewidth=0.9, label="uncached"))
-    if has_cloud:
-        handles.append(handle("0.8", ".", "evaluated in the search (its own prompts)"))
-    return handles

@@ -6,7 +6,7 @@ with its held-out numbers. Learnt schedules of an earlier run are removed from F
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from ecad.report.search_report import SearchReport
@@ -36,4 +36,11 @@ def main(run: str, target: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run")
+    parser.add_argument("folder")
+    parser.add_argument("names", nargs="*", metavar="NAME=SPEEDUP")
+    options = parser.parse_args()
+    main(options.run, options.folder, *options.names)

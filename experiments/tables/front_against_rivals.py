@@ -45,6 +45,8 @@ def tables(
 ) -> list[str]:
     """Markdown: the front's loss at the shares, then a line for every rival, the most dangerous ones first."""
     scores, seeds = scores_of_rows(out, metric)
+    if "uncached" not in scores:
+        raise SystemExit(f"the uncached row of {out} has no {metric}: give a metric that judges it, too")
     rows = json.loads((out / "results.json").read_text(encoding="utf-8"))["rows"]
     for other in also:
         further, _ = scores_of_rows(other, metric)

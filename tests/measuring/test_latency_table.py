@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ecad.errors import ConfigError, ScheduleError
-from ecad.measuring.latency_table import LatencyTable, calibration_schedules
+from ecad.measuring.latency_table import LatencyTable, _relative_fit, calibration_schedules
 from ecad.schedule import Schedule, ScheduleShape, heuristic
 
 SHAPE = ScheduleShape("pixart", 10, {"transformer_blocks": 4})
@@ -184,3 +184,12 @@ class TestCalibrationSchedules:
         shape = ScheduleShape("pixart", 1, {"transformer_blocks": 3})
         with pytest.raises(ScheduleError, match="at least 2 steps"):
             calibration_schedules(shape, np.random.default_rng(0))
+
+
+def test_the_fit_has_no_negative_time_and_none_for_what_never_runs() -> None:
+    """A falling line through (0, 3), (1, 2), (2, 1), and a column of zeros."""
+    design = np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 2.0, 0.0]])
+    measured = np.array([3.0, 2.0, 1.0])
+    constant = (1 / measured).sum() / (1 / measured**2).sum()
+    assert _relative_fit(design, measured) == pytest.approx([constant, 0.0, 0.0])
+    assert _relative_fit(design, design @ [2.0, 3.0, 0.0]) == pytest.approx([2.0, 3.0, 0.0])
