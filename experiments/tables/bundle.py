@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ecad.errors import EcadError
 from ecad.report.search_report import SearchReport
 from ecad.schedule import load_schedule, save_schedule
 from ecad.searching.choice import schedule_with_numbers
@@ -43,4 +44,7 @@ if __name__ == "__main__":
     parser.add_argument("folder")
     parser.add_argument("names", nargs="*", metavar="NAME=SPEEDUP")
     options = parser.parse_args()
-    main(options.run, options.folder, *options.names)
+    try:
+        main(options.run, options.folder, *options.names)
+    except EcadError as error:
+        parser.error(str(error))

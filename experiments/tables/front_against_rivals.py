@@ -44,6 +44,9 @@ def tables(
     out: Path, run: Path, shares: Sequence[float], also: Sequence[Path] = (), metric: str = "alignment"
 ) -> list[str]:
     """Markdown: the front's loss at the shares, then a line for every rival, the most dangerous ones first."""
+    for folder in (out, *also):
+        if not (folder / "results.json").is_file():
+            raise SystemExit(f"{folder} is no finished evaluation: it has no results.json")
     scores, seeds = scores_of_rows(out, metric)
     if "uncached" not in scores:
         raise SystemExit(f"the uncached row of {out} has no {metric}: give a metric that judges it, too")
