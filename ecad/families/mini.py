@@ -21,10 +21,10 @@ def mini_preset(name: str, family: str, pipeline_class: str, *, guidance_scale: 
         vae_scale_factor=4,
         search=frozen(
             {
-                "population": 24,
+                "population": 48,
                 "quality": "alignment",
                 "prompts": "scenes-search",
-                "prompts_limit": 32,
+                "prompts_limit": 16,
                 "selection_limit": 224,
                 "heldout_prompts": "scenes-heldout",
                 "heldout_limit": 64,

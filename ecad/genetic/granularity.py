@@ -54,14 +54,22 @@ def coarseness(genomes: BoolArray, layout: GeneLayout) -> IntArray:
 def coarsened(genomes: BoolArray, layout: GeneLayout, finest: Granularity) -> BoolArray:
     """Genomes, shape (n, genes), in which nothing is finer than `finest`; genes that are not read are 0.
 
-    What most of a component's blocks do in a step, all of them do. With "steps" a step recomputes everything if it
-    recomputes most, and else nothing runs in it.
+    What most of a component's blocks do in a step, all of them do. With "steps" a step recomputes every component if it
+    recomputes most, and else none; in the latter case it may run all the same, with what surrounds the blocks.
     """
     coarse: BoolArray = genomes & genomes[:, layout.switch]
     if finest == "blocks":
         return coarse
-    groups = layout.steps - 1 if finest == "steps" else layout.groups
+    groups = step_groups(layout) if finest == "steps" else layout.groups
     sizes = np.bincount(groups)
     for genome in coarse:
         genome[:] = (2 * np.bincount(groups, weights=genome) > sizes)[groups]
     return coarse & coarse[:, layout.switch]
+
+
+def step_groups(layout: GeneLayout) -> IntArray:
+    """The group of each gene, shape (genes,), if all components of a step are one, numbered from 0, and the switch of
+    the step another one, numbered from the number of steps with genes on."""
+    steps = layout.steps - 1
+    is_switch = layout.switch == np.arange(len(steps))
+    return np.asarray(np.where(is_switch, steps.max() + 1 + steps, steps), dtype=np.int64)

@@ -19,6 +19,7 @@ from ecad.genetic.screening import ScreenedMating, Screening
 from ecad.schedule import GeneLayout
 
 _MOVES = 0.6  # of the changes of groups; the others are flips
+_FORMS = 0.15  # of the changes of whole steps, tried first: whether anything runs where nothing is recomputed
 
 
 class MultiPointCrossover(Crossover):  # type: ignore[misc]
@@ -66,7 +67,8 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
     Which of them is drawn for each child (`Levels`). The first two are moves more often than flips (what most of a
     group is, all of it becomes the opposite): no flip moves a step at equal cost. A recomputation moves to the step
     before or after, once or twice, or a whole step to any place between its neighbours. What is to be recomputed in a
-    step in which nothing ran lets that step run.
+    step in which nothing ran lets that step run. In a step that recomputes nothing, what surrounds the blocks may still
+    run: one such step is changed to that or back, or all of them; a new one becomes like most of the others.
 
     Flips hit a share `rate` of all bits on average (but at least one group), half of them ones and half zeros:
     plain bit flips would drive every sparse (cheap) genome towards half ones, and nearly all of their children
@@ -78,6 +80,8 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         self.rate = rate
         self._layout = layout
         self._levels = levels
+        is_another = layout.switch != np.arange(len(layout.switch))
+        self._switches = np.unique(layout.switch[is_another])
 
     def _do(
         self, problem: Any, genomes: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
@@ -92,9 +96,17 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
             else:
                 groups = self._layout.steps - 1 if level == "steps" else self._layout.groups
                 moves = self._move if level == "steps" and random_state.random() < 0.5 else self._shift
+                if (
+                    level == "steps"
+                    and random_state.random() < _FORMS
+                    and self._change_form(child, random_state)
+                ):
+                    continue
                 if random_state.random() >= _MOVES or not moves(child, groups, random_state):
                     self._flip_groups(child, groups, random_state)
             child[self._layout.switch[child & ~before]] = True
+            if level == "steps":
+                self._keep_form(child, before)
         return children
 
     def _shift(self, child: np.ndarray, groups: np.ndarray, random_state: np.random.Generator) -> bool:
@@ -128,6 +140,31 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         )
         child[here], child[there] = child[there], child[here]
         return True
+
+    def _change_form(self, child: np.ndarray, random_state: np.random.Generator) -> bool:
+        """Let what surrounds the blocks run in one step that recomputes nothing, or in all, or no longer, in place.
+
+        False if there is no such step.
+        """
+        idle = self._idle(child)
+        if len(idle) == 0:
+            return False
+        drawn = idle[random_state.integers(len(idle))]
+        changed = idle if random_state.random() < 0.5 else drawn
+        child[changed] = not child[drawn]
+        return True
+
+    def _keep_form(self, child: np.ndarray, before: np.ndarray) -> None:
+        """Let run what surrounds the blocks in steps that recompute nothing any more, in place, if most others do."""
+        idle = self._idle(before)
+        if 2 * int(before[idle].sum()) > len(idle):
+            child[np.setdiff1d(self._idle(child), idle)] = True
+
+    def _idle(self, child: np.ndarray) -> np.ndarray:
+        """Indices of the whole output's genes of all steps that recompute nothing."""
+        recomputed = child.copy()
+        recomputed[self._switches] = False
+        return np.setdiff1d(self._switches, self._layout.switch[recomputed & child[self._layout.switch]])
 
     def _flip_groups(self, child: np.ndarray, groups: np.ndarray, random_state: np.random.Generator) -> None:
         majority = np.bincount(groups, weights=child) > np.bincount(groups) / 2

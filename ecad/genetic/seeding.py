@@ -23,8 +23,8 @@ from ecad.schedule import (
     to_genome,
 )
 
-# In the order in which they enter a small population; "all" and "mask:0" are the ends of every front.
-SEED_HEURISTICS = ("all", "mask:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
+# In the order in which they enter a small population; "all" and "output:0" are the ends of every front.
+SEED_HEURISTICS = ("all", "output:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
 
 # Shares of the steps at which evenly spaced step masks recompute everything, where FORA has no such interval.
 EVEN_SHARES = (0.65, 0.45, 0.3, 0.15)
@@ -78,8 +78,8 @@ def initial_genomes(
 
     Schedules that are given to `start` from come first, and the others share what is left.
 
-    Those masks cover the range of costs: a share of the steps is recomputed, more densely early or late, and in the
-    others nothing runs. FORA and its like do the same where they can; the others (of components) are as they are.
+    Those masks cover the range of costs: a share of the steps is recomputed, more densely early or late; in the others
+    nothing runs, or nothing but what surrounds the blocks, as in the heuristics. Which is better depends on the model.
     With a calibration half of the genomes are what that suggests: seeds are of many kinds, and evaluations decide.
     """
     layout = gene_layout(shape)
@@ -98,7 +98,7 @@ def initial_genomes(
     left = population - given
     for schedule in baseline_heuristics(shape):
         if len(genomes) - given < max(2, left // 3):
-            add(schedule, "steps" if _is_step_mask(schedule) else finest)
+            add(schedule, finest)
     if calibration is not None:
         for schedule in calibrated_schedules(calibration, left // 2):
             if len(genomes) < population:
@@ -118,19 +118,16 @@ def initial_genomes(
     return np.stack(genomes)
 
 
-def _is_step_mask(schedule: Schedule) -> bool:
-    """Whether every step recomputes everything or nothing."""
-    present = schedule.shape.present
-    entries = np.concatenate([array[:, present[name]] for name, array in schedule.recompute.items()], axis=1)
-    return bool((entries.all(axis=1) | ~entries.any(axis=1)).all())
-
-
 def _warped_step_mask(shape: ScheduleShape, rng: np.random.Generator) -> Schedule:
-    """All blocks recompute at the same few steps, spaced by a power law with some jitter."""
+    """All blocks recompute at the same few steps, spaced by a power law with some jitter; half run nothing else."""
     # Log-uniform: cheap schedules are as frequent as costly ones.
     share = _CHEAPEST * (_DEAREST / _CHEAPEST) ** rng.random()
     exponent = float(np.exp(rng.uniform(-0.7, 0.7)))  # above 1: denser early, below 1: denser late
-    return step_mask(shape, _warped_steps(shape.steps, share, exponent, rng))
+    mask = step_mask(shape, _warped_steps(shape.steps, share, exponent, rng))
+    if rng.random() < 0.5:
+        return mask
+    recomputes = np.any([array.any(axis=(1, 2)) for array in mask.recompute.values()], axis=0)
+    return mask.replace(recompute_output=recomputes)
 
 
 def _warped_steps(steps: int, share: float, exponent: float, rng: np.random.Generator) -> list[int]:

@@ -14,7 +14,7 @@ from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.environment import versions
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
-from ecad.searching.luck import is_worse_by
+from ecad.searching.luck import is_worse_by, sure_change
 from ecad.searching.setup import PreparedRun
 
 # Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
@@ -23,6 +23,9 @@ _COST_RATIO = 0.95
 
 # A simple schedule is given up for one at nearly its cost only if that is better by so many standard errors.
 _ERRORS = 1.0
+
+# Schedules are compared by what they lose at most, which is so many standard errors more than what they lost.
+_DOUBT = 1.0
 
 
 def front_schedules(
@@ -43,9 +46,9 @@ def front_schedules(
         for item in results:
             tracker.add(item.cost, item.quality)
         useful = tracker.quality_at(USEFUL_SHARE)
-    kept = chosen_front(
-        results, {index for index, each in enumerate(candidates) if each.key in simple}, useful
-    )
+    is_simple = {index for index, each in enumerate(candidates) if each.key in simple}
+    uncached = evaluations.get(Schedule.all_recompute(run.shape).digest())
+    kept = chosen_front(results, is_simple, useful, uncached)
     schedules = {}
     for rank, index in enumerate(kept, start=1):
         candidate, evaluation = candidates[index], results[index]
@@ -73,8 +76,16 @@ def front_schedules(
     return schedules
 
 
-def chosen_front(results: Sequence[Evaluation], simple: Set[int], useful: float = -math.inf) -> list[int]:
+def chosen_front(
+    results: Sequence[Evaluation],
+    simple: Set[int],
+    useful: float = -math.inf,
+    uncached: Evaluation | None = None,
+) -> list[int]:
     """Indices of the front's schedules, best quality first: neighbours `_COST_RATIO` apart, none below `useful`.
+
+    Quality is what surely remains of the `uncached` model's, where that is known. Where next to nothing is lost, the
+    mean of a cheaper schedule is often the higher one by luck. But it differs more from image to image, and that tells.
 
     What is simple is preferred to what may only be lucky. The best of a search's many schedules were partly lucky, on
     however many images; the few that are `simple` (indices) were not chosen by their scores. So one of them that is the
@@ -82,7 +93,8 @@ def chosen_front(results: Sequence[Evaluation], simple: Set[int], useful: float 
     errors of the paired difference, or is as good at `_COST_RATIO` of its cost.
     """
     costs = [item.cost for item in results]
-    qualities = [item.quality for item in results]
+    means = [item.quality for item in results]
+    qualities = means if uncached is None else [sure_change(item, uncached, _DOUBT) for item in results]
     front = nondominated(costs, qualities)[::-1]
 
     def is_beaten(index: int) -> bool:
@@ -97,12 +109,12 @@ def chosen_front(results: Sequence[Evaluation], simple: Set[int], useful: float 
     stand_ins = [
         index
         for index in (of_simple[place] for place in best_simple)
-        if qualities[index] >= useful and not is_beaten(index)
+        if means[index] >= useful and not is_beaten(index)
     ]
     kept: list[int] = []
     for index in front:
         most = _COST_RATIO * (costs[kept[-1]] if kept else 1.0)
-        if qualities[index] < useful or costs[index] > most:
+        if means[index] < useful or costs[index] > most:
             continue
         fitting = [
             each

@@ -20,6 +20,7 @@ from ecad.genetic import nondominated
 from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker
 from ecad.progress import WorkerReport
 from ecad.records import Candidate, Evaluation
+from ecad.schedule import Schedule
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
 from ecad.searching.luck import is_worse_by
@@ -60,9 +61,10 @@ def select(
     if not run.selection_evaluators:
         return [candidate for candidate in candidates if candidate.key in found], found
     limits = _limits(found.values())
+    uncached = Schedule.all_recompute(run.shape).digest()
     sound = [distinct[key] for key in found]
     for number, evaluator in enumerate(run.selection_evaluators):
-        chosen = finalists(sound, found, FINALISTS[number], limits, simple)
+        chosen = finalists(sound, found, FINALISTS[number], limits, simple, uncached)
         with EvaluationLog(folder.path / f"selection-{number + 1}.jsonl") as log:
             _evaluate(chosen, evaluator, log, executor_on, on_images)
             sound = [candidate for candidate in chosen if log[candidate.key].is_finite]
@@ -108,13 +110,15 @@ def finalists(
     count: int,
     limits: tuple[float, float],
     simple: Set[str] = frozenset(),
+    uncached: str = "",
 ) -> list[Candidate]:
     """The `count` candidates that are nearest to the front, and all that are on it if those are more.
 
     Near means: little quality below the best that costs no more. `limits` are the qualities below which a schedule is
     of no use, and is left out, and above which it counts as lossless: there differences are mostly luck, and of the
     others only what is `simple` (keys) gets a look, as a front must not lose to heuristics and masks. It is also
-    chosen wherever it is not clearly worse, however many those are. In the order of generations.
+    chosen wherever it is not clearly worse, however many those are. The `uncached` one (a key) is chosen too, as losses
+    are differences to it. In the order of generations.
     """
     useful, lossless = limits
     costs = [evaluations[candidate.key].cost for candidate in candidates]
@@ -123,6 +127,8 @@ def finalists(
     chosen = {index for index in on_front if qualities[index] >= useful}
     distance: dict[int, float] = {}
     for index, (cost, quality) in enumerate(zip(costs, qualities, strict=True)):
+        if candidates[index].key == uncached:
+            chosen.add(index)
         if index in chosen or quality < useful:
             continue
         rival = max((each for each in on_front if costs[each] <= cost), key=qualities.__getitem__)

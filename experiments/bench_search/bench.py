@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from ecad.genetic.granularity import Granularity
     from ecad.records import Candidate
 
 POPULATION = 18
@@ -30,6 +31,7 @@ IMAGES = 16  # per evaluation
 HELDOUT = 32
 CALIBRATION_IMAGES = 8
 PLAIN = "plain NSGA-II"
+COSTS = (0.5, 0.4, 0.3, 0.25, 0.2)  # at which losses are printed
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Arm:
     shares_of_kinds: bool = True  # of the questions, for whole steps, components and blocks
     coarse_start: bool = True
     whole_output: bool = True
+    granularity: Granularity = "blocks"
 
 
 ARMS = (
@@ -58,6 +61,8 @@ ARMS = (
     Arm("ecad from random genomes", calibrated_seeds=False, heuristic_seeds=False),
     Arm("ecad without a coarse start", coarse_start=False),
     Arm("ecad without the whole output as a gene", whole_output=False),
+    Arm("ecad over whole steps", granularity="steps"),
+    Arm("ecad over components", granularity="components"),
 )
 
 
@@ -186,8 +191,8 @@ class Bench:
         initial = random
         if arm.heuristic_seeds:
             calibration = self.calibration if arm.calibrated_seeds else None
-            initial = initial_genomes(self.shape, POPULATION, rng, "blocks", calibration)
-        variation = Variation(layout)
+            initial = initial_genomes(self.shape, POPULATION, rng, arm.granularity, calibration)
+        variation = Variation(layout, granularity=arm.granularity)
         if not arm.coarse_start:
             variation = replace(variation, coarse_populations=0)
         screening = (
@@ -285,7 +290,8 @@ def main() -> None:
                 flush=True,
             )
     for model in options.models.split(","):
-        print(f"\n{model}\n" + table([each for each in results if each["model"] == model]))
+        mine = [each for each in results if each["model"] == model]
+        print(f"\n{model}\n{table(mine)}\n\n{table_of_losses(mine)}")
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -312,6 +318,31 @@ def table(results: list[dict[str, Any]]) -> str:
         works = [each["work"][-1] / plain[each["seed"]]["work"][-1] for each in mine]
         lines.append(f"| {arm.name} | {_spread(volumes, 4)} | {_spread(works, 2)} | {_spread(shares, 3)} |")
     return "\n".join(lines)
+
+
+def table_of_losses(results: list[dict[str, Any]]) -> str:
+    """Markdown: held-out loss of the dearest schedule of the last front that costs at most so much; over the seeds mean
+    (smallest to largest)."""
+    lines = [
+        "| search | " + " | ".join(f"{most:g}" for most in COSTS) + " |",
+        "|---" * (1 + len(COSTS)) + "|",
+    ]
+    for arm in ARMS:
+        fronts = [sorted(map(tuple, each["front"])) for each in results if each["arm"] == arm.name]
+        if not fronts:
+            continue
+        columns = []
+        for most in COSTS:
+            # The last one is the untouched model.
+            losses = [front[-1][1] - quality for front in fronts for _, quality in _dearest(front, most)]
+            columns.append(_spread(losses, 3) if len(losses) == len(fronts) else "")
+        lines.append(f"| {arm.name} | " + " | ".join(columns) + " |")
+    return "\n".join(lines)
+
+
+def _dearest(front: list[tuple[float, float]], most: float) -> list[tuple[float, float]]:
+    """Of (cost, quality), cheapest first, the last that costs at most so much; empty if none does."""
+    return [point for point in front if point[0] <= most][-1:]
 
 
 def _spread(values: list[float], digits: int) -> str:

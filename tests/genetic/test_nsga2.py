@@ -223,7 +223,7 @@ def test_initial_population() -> None:
     assert from_genome(genomes[0], SHAPE) == heuristic("all", SHAPE)
     assert from_genome(genomes[1], SHAPE) == heuristic("output:0", SHAPE)
     known = {genome.tobytes() for genome in genomes}
-    assert to_genome(heuristic("output:0,3", SHAPE)).tobytes() in known
+    assert to_genome(heuristic("mask:0,3", SHAPE)).tobytes() in known
     shares = genomes.mean(axis=1)
     assert (shares < 0.25).sum() >= 3
     assert (shares > 0.45).sum() >= 3

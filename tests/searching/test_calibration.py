@@ -121,7 +121,7 @@ def test_half_of_the_initial_genomes_are_of_the_calibration(finished: Path) -> N
     for genome in initial_genomes(shape, 12, np.random.default_rng(0), "steps", calibration):
         schedule = from_genome(genome, shape)
         array = schedule.recompute["transformer_blocks"]
-        assert (array.all(axis=(1, 2)) == schedule.recompute_output).all()
+        assert (array.all(axis=(1, 2)) | ~array.any(axis=(1, 2))).all()
 
 
 @pytest.mark.parametrize("steps", [2, 3])

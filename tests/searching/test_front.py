@@ -64,3 +64,20 @@ def test_no_rung_is_lost_to_a_simple_schedule_that_has_no_room() -> None:
 
 def test_neighbours_are_apart() -> None:
     assert front(UNCACHED, SIMPLE, replace(SIMPLE, cost=0.49, quality=0.79), simple=(0,)) == [1]
+
+
+def test_luck_of_what_differs_much_from_image_to_image_hides_nothing_dearer() -> None:
+    """Neither loses anything on the mean; images of the cheaper one differ by .1, of the dearer one by .01."""
+    dear, cheap = result(0.5, 0.91, 0.89, 0.905, 0.895), result(0.3, 1.0, 0.8, 1.0, 0.804)
+    results = [UNCACHED, dear, cheap]
+    assert chosen_front(results, set()) == [2]
+    assert chosen_front(results, set(), uncached=UNCACHED) == [1, 2]
+    # What surely loses nothing does hide it, and so does what surely loses less.
+    assert chosen_front([*results, replace(UNCACHED, cost=0.3)], set(), uncached=UNCACHED) == [3]
+    assert chosen_front([*results, result(0.3, 0.9, 0.9, 0.9, 0.895)], set(), uncached=UNCACHED) == [3]
+
+
+def test_no_schedule_is_better_than_the_uncached_model() -> None:
+    """Both improve every image, the dearer one more: the cheaper one is as good."""
+    results = [UNCACHED, result(0.5, 0.95, 0.95, 0.95, 0.95), result(0.3, 0.92, 0.92, 0.92, 0.92)]
+    assert chosen_front(results, set(), uncached=UNCACHED) == [2]

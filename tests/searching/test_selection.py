@@ -80,6 +80,12 @@ def test_what_is_simple_stays_in_play_unless_it_is_clearly_worse() -> None:
     ]
 
 
+def test_what_losses_are_differences_to_is_a_finalist() -> None:
+    candidates, evaluations = cases((1.0, 0.5), (0.5, 0.9), (0.4, 0.8))
+    kept = finalists(candidates, evaluations, 1, (0.4, 0.995), uncached="0")
+    assert [candidate.key for candidate in kept] == ["0", "1", "2"]
+
+
 class Backwards:
     """An executor that finishes the last candidate first. `failing` are keys of candidates that fail."""
 
@@ -103,7 +109,7 @@ class Backwards:
                 yield candidate, Evaluation(candidate.key, 0.5, 0.25, (0.25, 0.25), 1)
 
 
-RUN: Any = SimpleNamespace(selection_evaluators=(SimpleNamespace(images_per_evaluation=2),))
+RUN: Any = SimpleNamespace(selection_evaluators=(SimpleNamespace(images_per_evaluation=2),), shape=SHAPE)
 SIMPLE = {"0", "1", "2", "3"}
 POINTS = ((1.0, 1.0), (0.5, 0.9), (0.4, 0.8), (0.1, 0.0))
 
