@@ -33,7 +33,7 @@ class Levels:
 
     def __init__(self, finest: Granularity, seen: Sized, coarse: int, steps: int) -> None:
         self._seen = seen
-        self._coarse = min(coarse, 2 ** (steps - 1) // 4)  # there are only so many step masks
+        self._coarse = min(coarse, 2 ** (steps - 1) // 4)  # there are only so many sets of steps
         self._choices = GRANULARITIES[: GRANULARITIES.index(finest) + 1]
         shares = np.array(_SHARES[: len(self._choices)])
         self._bounds = np.cumsum(shares / shares.sum())

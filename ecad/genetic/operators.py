@@ -90,6 +90,7 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         children: np.ndarray = genomes.copy()
         for child in children:
             level = self._levels.draw(random_state)
+            child &= child[self._layout.switch]  # crossover leaves genes that are not read
             before = child.copy()
             if level == "blocks":
                 child ^= self._flips(child, random_state)
@@ -164,7 +165,7 @@ class ScheduleMutation(Mutation):  # type: ignore[misc]
         """Indices of the whole output's genes of all steps that recompute nothing."""
         recomputed = child.copy()
         recomputed[self._switches] = False
-        return np.setdiff1d(self._switches, self._layout.switch[recomputed & child[self._layout.switch]])
+        return np.setdiff1d(self._switches, self._layout.switch[recomputed])
 
     def _flip_groups(self, child: np.ndarray, groups: np.ndarray, random_state: np.random.Generator) -> None:
         majority = np.bincount(groups, weights=child) > np.bincount(groups) / 2

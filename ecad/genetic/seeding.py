@@ -86,23 +86,23 @@ def initial_genomes(
     genomes: list[BoolArray] = []
     seen: set[bytes] = set()
 
-    def add(schedule: Schedule, granularity: Granularity) -> None:
-        [genome] = coarsened(to_genome(schedule)[None], layout, granularity)
+    def add(schedule: Schedule) -> None:
+        [genome] = coarsened(to_genome(schedule)[None], layout, finest)
         if genome.tobytes() not in seen:
             seen.add(genome.tobytes())
             genomes.append(genome)
 
     for schedule in start:
-        add(schedule, finest)
+        add(schedule)
     given = len(genomes)
     left = population - given
     for schedule in baseline_heuristics(shape):
         if len(genomes) - given < max(2, left // 3):
-            add(schedule, finest)
+            add(schedule)
     if calibration is not None:
         for schedule in calibrated_schedules(calibration, left // 2):
             if len(genomes) < population:
-                add(schedule, finest)
+                add(schedule)
     attempts = 0
     while len(genomes) < population:
         attempts += 1
@@ -112,9 +112,9 @@ def initial_genomes(
                 "choose a smaller population"
             )
         if attempts <= 20 * population:
-            add(_warped_step_mask(shape, rng), "steps")
+            add(_warped_step_mask(shape, rng))
         else:  # there are too few different masks (few steps): whatever there is
-            add(from_genome(rng.random(genome_length(shape)) < rng.random(), shape), finest)
+            add(from_genome(rng.random(genome_length(shape)) < rng.random(), shape))
     return np.stack(genomes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ecad.errors import ConfigError
 from ecad.families import get_family
 from ecad.measuring.macs import Work, component_output_values, stored_bytes, whole_output_values
@@ -39,7 +41,7 @@ def stored_memory_note(
 ) -> str:
     """One line on the memory of stored outputs of a batch.
 
-    With `only_whole_steps` candidates compute everything in a step or nothing. ConfigError, with the remedy, if not
+    With `only_whole_steps` candidates recompute every component in a step or none. ConfigError, with the remedy, if not
     even what `fora:2` holds, which reuses everything in every other step, is free.
     """
     family = get_family(workload.family)
@@ -61,7 +63,12 @@ def stored_memory_note(
             f"the stored outputs of a batch of {batch_size} take {_gigabytes(one * batch_size)} where every block is "
             f"reused, and {_gigabytes(free_bytes)} are free: {remedy}"
         )
-    most = one if only_whole_steps and summed_runs else most_stored_bytes(workload, bytes_per_value)
+    if only_whole_steps and summed_runs:
+        # After step 0 both are held: the whole output for step 1, in which nothing runs, and the sums for step 2.
+        mask = heuristic("mask:0", shape).replace(recompute_output=np.arange(steps) % 2 == 0)
+        most = max(one, most_held_bytes(mask, workload, bytes_per_value, summed_runs))
+    else:
+        most = most_stored_bytes(workload, bytes_per_value)
     free = "" if free_bytes is None else f", of {_gigabytes(free_bytes)} of memory"
     how = ", as sums" if summed_runs else ""
     return (

@@ -14,7 +14,7 @@ from ecad.storage import RunFolder
 def best_at(report: SearchReport, speedup: float, by: Measure) -> Row:
     """The best row of the front that is at least so much faster than uncached; ConfigError if none is.
 
-    The front's order is by search quality: the held-out numbers stay an unbiased estimate for the choice.
+    The front's order is the search's, the dearest first: the held-out numbers stay an unbiased estimate for the choice.
     """
     rows = report.of_kind(Kind.FRONT)
     fast_enough = [row for row in rows if row.speedup(by) >= speedup]

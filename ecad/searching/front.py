@@ -14,7 +14,7 @@ from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.environment import versions
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
-from ecad.searching.luck import is_worse_by, sure_change
+from ecad.searching.luck import by_prompt, is_worse_by, sure_change
 from ecad.searching.setup import PreparedRun
 
 # Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
@@ -34,7 +34,7 @@ def front_schedules(
     evaluations: Mapping[str, Evaluation],
     simple: Set[str] = frozenset(),
 ) -> dict[str, Schedule]:
-    """File stem -> schedule, best quality first, thinned out to distinct costs and without those of no use.
+    """File stem -> schedule, dearest first, thinned out to distinct costs and without those of no use.
 
     `evaluations` has all candidates' by key, `simple` the keys of those that were not chosen by their scores. Content
     depends on nothing but the settings and the results.
@@ -47,8 +47,14 @@ def front_schedules(
             tracker.add(item.cost, item.quality)
         useful = tracker.quality_at(USEFUL_SHARE)
     is_simple = {index for index, each in enumerate(candidates) if each.key in simple}
+    seeds = run.settings.seeds_per_prompt
     uncached = evaluations.get(Schedule.all_recompute(run.shape).digest())
-    kept = chosen_front(results, is_simple, useful, uncached)
+    kept = chosen_front(
+        [by_prompt(each, seeds) for each in results],
+        is_simple,
+        useful,
+        None if uncached is None else by_prompt(uncached, seeds),
+    )
     schedules = {}
     for rank, index in enumerate(kept, start=1):
         candidate, evaluation = candidates[index], results[index]
@@ -82,7 +88,7 @@ def chosen_front(
     useful: float = -math.inf,
     uncached: Evaluation | None = None,
 ) -> list[int]:
-    """Indices of the front's schedules, best quality first: neighbours `_COST_RATIO` apart, none below `useful`.
+    """Indices of the front's schedules, dearest and best first: neighbours `_COST_RATIO` apart, none below `useful`.
 
     Quality is what surely remains of the `uncached` model's, where that is known. Where next to nothing is lost, the
     mean of a cheaper schedule is often the higher one by luck. But it differs more from image to image, and that tells.

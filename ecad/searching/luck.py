@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ecad.records import Evaluation
+
+
+def by_prompt(evaluation: Evaluation, seeds: int) -> Evaluation:
+    """With one score a prompt, the mean over its seeds: luck is counted in prompts, whose images are alike."""
+    if seeds == 1:
+        return evaluation
+    scores = np.array(evaluation.scores).reshape(-1, seeds).mean(axis=1)
+    return replace(evaluation, scores=tuple(scores.tolist()))
 
 
 def is_worse_by(evaluation: Evaluation, other: Evaluation, errors: float) -> bool:
@@ -17,10 +26,10 @@ def is_worse_by(evaluation: Evaluation, other: Evaluation, errors: float) -> boo
 
 
 def sure_change(evaluation: Evaluation, uncached: Evaluation, errors: float) -> float:
-    """How the mean score surely changes by caching: the lower end of an interval of so many standard errors of the
-    paired differences, at most 0, as caching improves no image but by luck."""
+    """By how much caching changes the mean score at least (it is negative where it may lose): the lower end of an
+    interval of so many standard errors of the paired differences."""
     difference, error = _difference(evaluation, uncached)
-    return min(difference - errors * error, 0.0)
+    return difference - errors * error
 
 
 def _difference(evaluation: Evaluation, other: Evaluation) -> tuple[float, float]:

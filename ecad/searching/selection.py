@@ -23,7 +23,7 @@ from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
-from ecad.searching.luck import is_worse_by
+from ecad.searching.luck import by_prompt, is_worse_by
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
@@ -64,7 +64,8 @@ def select(
     uncached = Schedule.all_recompute(run.shape).digest()
     sound = [distinct[key] for key in found]
     for number, evaluator in enumerate(run.selection_evaluators):
-        chosen = finalists(sound, found, FINALISTS[number], limits, simple, uncached)
+        seen = {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()}
+        chosen = finalists(sound, seen, FINALISTS[number], limits, simple, uncached)
         with EvaluationLog(folder.path / f"selection-{number + 1}.jsonl") as log:
             _evaluate(chosen, evaluator, log, executor_on, on_images)
             sound = [candidate for candidate in chosen if log[candidate.key].is_finite]

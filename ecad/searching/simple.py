@@ -25,7 +25,8 @@ def _keys(run: PreparedRun, schedules: Iterable[Schedule]) -> set[str]:
     """Of these schedules as the first generation may have them."""
     layout = gene_layout(run.shape)
     return {
-        make_candidate(coarsened(to_genome(schedule)[None], layout, finest)[0], run.shape, 1, 0).key
+        make_candidate(
+            coarsened(to_genome(schedule)[None], layout, run.settings.granularity)[0], run.shape, 1, 0
+        ).key
         for schedule in schedules
-        for finest in (run.settings.granularity, "steps")
     }

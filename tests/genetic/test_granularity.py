@@ -93,7 +93,7 @@ def test_never_finer_than_the_finest() -> None:
 
 
 def test_with_few_steps_the_coarse_phase_ends_before_the_masks_do() -> None:
-    """Six steps have 32 masks: a quarter of them."""
+    """Six steps have 32 sets of steps: a quarter of them."""
     seen: set[int] = set(range(7))
     levels = Levels("blocks", seen, coarse=1000, steps=6)
     assert set(drawn(levels)) == {"steps"}
@@ -194,6 +194,18 @@ def test_where_nothing_is_recomputed_what_surrounds_the_blocks_may_run_or_not(na
         recomputed[:, step] = sparser[:, ~is_output & (LAYOUT.steps == step)].any(axis=1)
     runs = sparser[:, is_output]
     assert (runs == ((name == "mask") | recomputed[:, 1:])).all()
+
+
+def test_genes_that_are_not_read_do_not_come_back() -> None:
+    """Crossover may leave some in a step in which nothing runs."""
+    parent = to_genome(heuristic("output:0,2,4", SHAPE))
+    unread = parent | (LAYOUT.steps == 3) & (LAYOUT.switch != np.arange(len(parent)))
+    mutation = ScheduleMutation(0.02, LAYOUT, Levels("blocks", range(1), coarse=0, steps=6))
+    clean, other = (
+        mutation._do(None, np.stack([genome] * 200), random_state=np.random.default_rng(0))
+        for genome in (parent, unread)
+    )
+    assert (clean == other).all()
 
 
 @pytest.mark.parametrize("finest", GRANULARITIES)

@@ -77,7 +77,7 @@ def test_luck_of_what_differs_much_from_image_to_image_hides_nothing_dearer() ->
     assert chosen_front([*results, result(0.3, 0.9, 0.9, 0.9, 0.895)], set(), uncached=UNCACHED) == [3]
 
 
-def test_no_schedule_is_better_than_the_uncached_model() -> None:
-    """Both improve every image, the dearer one more: the cheaper one is as good."""
+def test_what_is_better_than_the_uncached_model_may_be() -> None:
+    """Some metrics like cached images more; also there the dearer one has its place."""
     results = [UNCACHED, result(0.5, 0.95, 0.95, 0.95, 0.95), result(0.3, 0.92, 0.92, 0.92, 0.92)]
-    assert chosen_front(results, set(), uncached=UNCACHED) == [2]
+    assert chosen_front(results, set(), uncached=UNCACHED) == [1, 2]

@@ -109,7 +109,11 @@ class Backwards:
                 yield candidate, Evaluation(candidate.key, 0.5, 0.25, (0.25, 0.25), 1)
 
 
-RUN: Any = SimpleNamespace(selection_evaluators=(SimpleNamespace(images_per_evaluation=2),), shape=SHAPE)
+RUN: Any = SimpleNamespace(
+    selection_evaluators=(SimpleNamespace(images_per_evaluation=2),),
+    shape=SHAPE,
+    settings=SimpleNamespace(seeds_per_prompt=1),
+)
 SIMPLE = {"0", "1", "2", "3"}
 POINTS = ((1.0, 1.0), (0.5, 0.9), (0.4, 0.8), (0.1, 0.0))
 
