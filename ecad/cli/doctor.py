@@ -68,7 +68,8 @@ def _lines(section: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, text) of what was found."""
     if section == "ray":
         where = facts["address"] or "no RAY_ADDRESS: a search with workers starts a cluster of its own"
-        yield "ray", f"{facts['version']}; {where}"
+        absent = "missing: pip install 'ecad[search]'"
+        yield "ray", absent if facts["version"] == "missing" else f"{facts['version']}; {where}"
     elif section == "hub":
         yield "address", facts["address"] + ("; HF_HUB_OFFLINE is set" if facts["offline"] else "")
     elif section == "browser":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+_WIDTH_OF_TABLE = 140
+
 
 def families(as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table.")) -> None:
     """List the transformer classes that schedules can be applied to, and what can be cached in them.
@@ -36,6 +38,22 @@ def families(as_json: bool = typer.Option(False, "--json", help="Print JSON inst
         ]
         print(json.dumps(records, indent=2))
         return
+    console = Console()
+    closing = "complete: found by name, costs known before anything is loaded; known: any local pipeline."
+    if console.width < _WIDTH_OF_TABLE:  # its cells would be cut inside names
+        for family in found:
+            further = [
+                name
+                for name, has in (("fast path", has_fast_path(family)), ("summed runs", family.sums_up))
+                if has
+            ]
+            print(
+                f"{family.name} ({', '.join([family.level, *further])}): {', '.join(family.transformer_classes)}"
+            )
+            for each in family.block_lists:
+                print(f"    {each.name}: {', '.join(each.component_names)}")
+        print(closing)
+        return
     table = Table()
     for heading in ("family", "transformer", "components", "level", "fast path", "summed runs"):
         table.add_column(heading, no_wrap=heading not in ("transformer", "components"), overflow="fold")
@@ -48,8 +66,5 @@ def families(as_json: bool = typer.Option(False, "--json", help="Print JSON inst
             "yes" if has_fast_path(family) else "no",
             "yes" if family.sums_up else "no",
         )
-    console = Console()
     console.print(table)
-    console.print(
-        "complete: found by name, costs known before anything is loaded; known: any local pipeline."
-    )
+    console.print(closing)

@@ -8,6 +8,9 @@ import typer
 
 from ecad.errors import ConfigError
 
+# A terminal that is narrower breaks the lines; else hub ids were broken within cells, and could not be copied.
+_WIDTH_OF_TABLE = 110
+
 
 def models(
     inspect: str | None = typer.Option(
@@ -55,6 +58,7 @@ def models(
         if preset.note:
             notes.append(f"{preset.name}: {preset.note}.")
     console = Console()
+    console.width = max(console.width, _WIDTH_OF_TABLE)
     console.print(table)
     for note in notes:
         console.print(note)

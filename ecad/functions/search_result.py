@@ -35,7 +35,8 @@ class FrontMember:
 class SearchResult:
     """A search that is finished, or was stopped by a callback.
 
-    `front` has the dearest first, which is the best. `report` has what was measured on held-out prompts: None where not `finished`.
+    `front` has the dearest first, which is the best. `report` has what was measured on held-out prompts: None where not
+    `finished`.
     """
 
     folder: Path

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecad.devices import choose_device, choose_dtype
+from ecad.devices import choose_device, choose_dtype, dtype_argument
 from ecad.errors import ModelError, first_line
 from ecad.families.pipeline_config import read_transformer_config
 from ecad.inspection.describing import Description, describe
@@ -52,7 +52,9 @@ def _pipeline(folder: Path, device: str) -> Description:
 
     chosen = choose_device(device)
     try:
-        pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=choose_dtype("auto", chosen)).to(chosen)
+        pipe = DiffusionPipeline.from_pretrained(folder, **dtype_argument(choose_dtype("auto", chosen))).to(
+            chosen
+        )
         pipe.set_progress_bar_config(disable=True)
     except Exception as error:  # whatever its files lack
         return _tree_of(folder, f"the pipeline cannot be loaded: {first_line(error)}")

@@ -7,7 +7,7 @@ continued by running the same loop again; what is in the log is not evaluated tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ecad.errors import EcadError
 from ecad.execution import ExecutionSettings, Executor
 from ecad.genetic import initial_genomes
 from ecad.genetic.base import SearchAlgorithm
@@ -47,7 +48,8 @@ def search(
     """Run or continue a search in the folder `out`, up to its report on held-out prompts.
 
     A folder that holds a run with other settings is refused; `extend` allows more generations. `execution`
-    says where evaluations run; by default in this process. `announce` gets lines for the user before the search starts.
+    says where evaluations run; by default in this process. `announce` gets lines for the user. Where the folder has a
+    report of the front that is found, it is kept: to measure again would only change its times.
     """
     # Loading a model takes seconds and torch: only the searches themselves pay for that.
     from ecad.devices import same_threads_afterwards
@@ -75,6 +77,11 @@ def search(
             status.update(progress, [(item.key, item.failure or "") for item in folder.log.failures])
             observer(progress)
 
+        if execution.uses_ray:
+            count = f"{execution.workers} " if execution.workers else ""
+            announce(
+                f"starting {count}Ray workers, which takes a while; --workers none evaluates in this process"
+            )
         loop = evolve_steadily if execution.asynchronous else evolve
         executors = stack.enter_context(Executors(run, execution, status.still_alive))
         with executors.on(run.evaluator) as executor:
@@ -103,6 +110,12 @@ def search(
             partial(on_images, "selection"),
         )
         front = front_schedules(run, candidates, evaluations, simple)
+        if _is_reported(folder, front, history):
+            announce(
+                f"nothing new: the report is kept; remove {folder.path / 'report.json'} to have it measured again"
+            )
+            status.finish()
+            return folder
         folder.write_front(front)
         folder.write_json("history.json", {"hypervolume": history.hypervolume})
         report = heldout_report(
@@ -118,6 +131,17 @@ def search(
         folder.write_json("report.json", report.to_json())
         status.finish()
     return folder
+
+
+def _is_reported(folder: RunFolder, front: Mapping[str, Schedule], history: History) -> bool:
+    """Whether the folder's report is on this front, after as many generations; one that cannot be read is not."""
+    if not (folder.path / "report.json").is_file():
+        return False
+    try:
+        report, before = folder.read_report(), folder.read_front()
+    except EcadError:
+        return False
+    return report.get("search", {}).get("hypervolume") == history.hypervolume and before == front
 
 
 def evolve(

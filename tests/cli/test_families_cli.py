@@ -43,6 +43,20 @@ def test_every_family_is_listed_with_what_it_has(families: Callable[..., str]) -
     assert found["flux"]["components"]["single_transformer_blocks"] == ["attn", "proj_mlp", "proj_out"]
 
 
+def test_a_narrow_terminal_cuts_no_names(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["ecad", "families"])
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().out.splitlines()
+    for family in FAMILIES.values():
+        assert any(
+            line.startswith(f"{family.name} (") and family.transformer_classes[0] in line for line in lines
+        )
+        for each in family.block_lists:
+            assert f"    {each.name}: {', '.join(each.component_names)}" in lines
+
+
 def test_a_family_of_the_same_components_has_no_fast_path_by_that(families: Callable[..., str]) -> None:
     """Components of the same names say nothing: the blocks must be those that the code was written for."""
     components = (

@@ -231,6 +231,24 @@ def test_a_stopped_search_continues_to_the_same_files(
     assert reproducible_files(tmp_path / "run") == reproducible_files(finished)
 
 
+def test_the_report_of_a_finished_search_is_kept(
+    finished: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Times would differ for no reason, and it takes minutes."""
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "report.json"
+    before, said = path.read_bytes(), []
+    search(SearchSettings.from_mapping(settings), tmp_path / "run", announce=said.append)
+    assert path.read_bytes() == before
+    assert any("the report is kept" in line and str(path) in line for line in said)
+    # One of another front, or none that can be read, is not.
+    for text in (before.decode().replace('"hypervolume"', '"other"', 1), "{"):
+        path.write_text(text)
+        search(SearchSettings.from_mapping(settings), tmp_path / "run")
+        assert json.loads(path.read_text())["rows"][0]["kind"] == "uncached"
+        assert path.read_bytes() != text.encode()
+
+
 def test_other_settings_in_the_same_folder_are_refused(finished: Path, settings: dict[str, Any]) -> None:
     before = reproducible_files(finished)
     for change in ({"seed": 5}, {"population": 8}, {"steps": 5}):
