@@ -80,7 +80,7 @@ def search(
         if execution.uses_ray:
             count = f"{execution.workers} " if execution.workers else ""
             announce(
-                f"starting {count}Ray workers, which takes a while; --workers none evaluates in this process"
+                f"starting {count}workers, which takes a while; --workers none evaluates in this process"
             )
         loop = evolve_steadily if execution.asynchronous else evolve
         executors = stack.enter_context(Executors(run, execution, status.still_alive))

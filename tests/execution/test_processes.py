@@ -263,7 +263,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     assert started.all_gone(), started.family()
     assert "\x1b" not in err
     assert "ray" not in err.lower().replace(str(tmp_path / "ray"), "").replace("gray", ""), err
-    assert "workers" in err
+    assert "starting 2 workers" in err
     search(SearchSettings.from_mapping(settings), tmp_path / "local", execution=ExecutionSettings(threads=1))
     for name in (
         "config.yaml",
