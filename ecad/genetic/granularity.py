@@ -60,14 +60,14 @@ def coarsened(genomes: BoolArray, layout: GeneLayout, finest: Granularity) -> Bo
     coarse: BoolArray = genomes & genomes[:, layout.switch]
     if finest == "blocks":
         return coarse
-    groups = step_groups(layout) if finest == "steps" else layout.groups
+    groups = _step_groups(layout) if finest == "steps" else layout.groups
     sizes = np.bincount(groups)
     for genome in coarse:
         genome[:] = (2 * np.bincount(groups, weights=genome) > sizes)[groups]
     return coarse & coarse[:, layout.switch]
 
 
-def step_groups(layout: GeneLayout) -> IntArray:
+def _step_groups(layout: GeneLayout) -> IntArray:
     """The group of each gene, shape (genes,), if all components of a step are one, numbered from 0, and the switch of
     the step another one, numbered from the number of steps with genes on."""
     steps = layout.steps - 1
