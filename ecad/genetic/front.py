@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,6 +32,27 @@ def nondominated(costs: Sequence[float], qualities: Sequence[float]) -> list[int
             front.append(index)
             best_quality = qualities[index]
     return front
+
+
+def spread_out(front: Sequence[int], costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+    """The indices of a front, such that its first n are spread over its costs, for any n; both ends come first.
+
+    From the last on: of the two that are nearest to each other, by the ratio of their costs, the one whose loss would
+    take less from the area under the front (in log cost).
+    """
+    left = sorted(front, key=lambda index: costs[index])
+    dropped: list[int] = []
+
+    def area(place: int) -> float:
+        cheaper, own, dearer = left[place - 1 : place + 2]
+        return math.log(costs[dearer] / costs[own]) * (qualities[own] - qualities[cheaper])
+
+    while len(left) > 2:
+        gaps = [costs[dearer] / costs[cheaper] for cheaper, dearer in pairwise(left)]
+        nearest = gaps.index(min(gaps))
+        inner = [place for place in (nearest, nearest + 1) if 0 < place < len(left) - 1]
+        dropped.append(left.pop(min(inner, key=area)))
+    return [*left, *reversed(dropped)]
 
 
 def hypervolume(

@@ -21,8 +21,16 @@ def by_prompt(evaluation: Evaluation, seeds: int) -> Evaluation:
 def is_worse_by(evaluation: Evaluation, other: Evaluation, errors: float) -> bool:
     """Whether its mean score is lower by more than so many standard errors of the paired differences of their images'
     scores; of a single image, whether it is lower at all."""
+    return errors_behind(evaluation, other) > errors
+
+
+def errors_behind(evaluation: Evaluation, other: Evaluation) -> float:
+    """By how many standard errors of the paired differences of their images' scores its mean score is lower; infinite
+    where the difference is the same in every image, and of a single image."""
     difference, error = _difference(other, evaluation)
-    return difference > errors * error
+    if error > 0.0:
+        return difference / error
+    return math.copysign(math.inf, difference) if difference else 0.0
 
 
 def sure_change(evaluation: Evaluation, uncached: Evaluation, errors: float) -> float:

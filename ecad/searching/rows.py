@@ -27,8 +27,9 @@ from ecad.scoring import Scorer
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.searching.setup import PreparedRun, family_text, subject_elsewhere
 
-# Batches whose latency is measured where workers make the others.
-TIMED_BATCHES = 3
+# Batches whose latency is measured where workers make the others: the second one confirms the first, and what is in
+# doubt then is timed again (`ecad.measuring.timing`).
+TIMED_BATCHES = 2
 
 OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
 

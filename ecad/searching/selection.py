@@ -17,18 +17,21 @@ import numpy as np
 
 from ecad.execution import Executor
 from ecad.genetic import nondominated
-from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker
+from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker, spread_out
 from ecad.progress import WorkerReport
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
-from ecad.searching.luck import by_prompt, is_worse_by
+from ecad.searching.luck import by_prompt, errors_behind
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
-# How many schedules get a look on more prompts, per round; more, if the front has more.
-FINALISTS = (48, 24, 12)
+# How many schedules get a look on more prompts, per round; one more, if the uncached one is not among them.
+FINALISTS = (48, 24, 14)
+
+# How many of them the front and what is simple may take at most; the others are just below the front.
+_FRONT_SHARE, _SIMPLE_SHARE = 2 / 3, 1 / 4
 
 # What is simple (`ecad.searching.simple`) stays in play unless it is worse by so many standard errors.
 _CLEARLY_WORSE = 2.0
@@ -113,34 +116,47 @@ def finalists(
     simple: Set[str] = frozenset(),
     uncached: str = "",
 ) -> list[Candidate]:
-    """The `count` candidates that are nearest to the front, and all that are on it if those are more.
+    """The `count` candidates that are most likely to be on the front, in the order of generations.
 
-    Near means: little quality below the best that costs no more. `limits` are the qualities below which a schedule is
-    of no use, and is left out, and above which it counts as lossless: there differences are mostly luck, and of the
-    others only what is `simple` (keys) gets a look, as a front must not lose to heuristics and masks. It is also
-    chosen wherever it is not clearly worse, however many those are. The `uncached` one (a key) is chosen too, as losses
-    are differences to it. In the order of generations.
+    Up to `_FRONT_SHARE` of them are on it as it looks now, evenly spread. Next come, up to `_SIMPLE_SHARE`, those that
+    are `simple` (keys) and not clearly worse than the best that costs no more, as a front must not lose to heuristics
+    and masks; then those that are nearest to the front; then what is left of both. Near means: little quality below the
+    best that costs no more. The `uncached` one (a key) is one more, as losses are differences to it.
+
+    `limits` are the qualities below which a schedule is of no use, and is left out, and above which it counts as
+    lossless: there differences are mostly luck, and only the front and what is simple get a look.
     """
     useful, lossless = limits
     costs = [evaluations[candidate.key].cost for candidate in candidates]
     qualities = [evaluations[candidate.key].quality for candidate in candidates]
     on_front = nondominated(costs, qualities)
-    chosen = {index for index in on_front if qualities[index] >= useful}
-    distance: dict[int, float] = {}
-    for index, (cost, quality) in enumerate(zip(costs, qualities, strict=True)):
-        if candidates[index].key == uncached:
-            chosen.add(index)
-        if index in chosen or quality < useful:
+    front = spread_out([index for index in on_front if qualities[index] >= useful], costs, qualities)
+    near: dict[int, float] = {}
+    simple_ones: dict[int, float] = {}  # by how many standard errors they are behind
+    for index in set(range(len(candidates))) - set(front):
+        if qualities[index] < useful:
             continue
-        rival = max((each for each in on_front if costs[each] <= cost), key=qualities.__getitem__)
-        if quality < lossless:
-            distance[index] = min(qualities[rival], lossless) - quality
-        if candidates[index].key in simple and not is_worse_by(
-            evaluations[candidates[index].key], evaluations[candidates[rival].key], _CLEARLY_WORSE
-        ):
-            chosen.add(index)
-    ranked = sorted(distance.keys() - chosen, key=lambda index: (distance[index], index))
-    chosen.update(ranked[: max(0, count - len(chosen))])
+        rival = max((each for each in on_front if costs[each] <= costs[index]), key=qualities.__getitem__)
+        if candidates[index].key in simple:
+            behind = errors_behind(evaluations[candidates[index].key], evaluations[candidates[rival].key])
+            if behind <= _CLEARLY_WORSE:
+                simple_ones[index] = behind
+        if qualities[index] < lossless:
+            near[index] = min(qualities[rival], lossless) - qualities[index]
+    by_doubt, by_distance = (
+        sorted(simple_ones, key=simple_ones.__getitem__),
+        sorted(near, key=near.__getitem__),
+    )
+    of_front, of_simple = math.ceil(_FRONT_SHARE * count), math.ceil(_SIMPLE_SHARE * count)
+    ranked = [
+        *front[:of_front],
+        *by_doubt[:of_simple],
+        *by_distance,
+        *front[of_front:],
+        *by_doubt[of_simple:],
+    ]
+    chosen = set(list(dict.fromkeys(ranked))[:count])
+    chosen.update(index for index, candidate in enumerate(candidates) if candidate.key == uncached)
     order = sorted(chosen, key=lambda index: (candidates[index].generation, candidates[index].index))
     return [candidates[index] for index in order]
 

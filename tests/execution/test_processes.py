@@ -242,7 +242,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
         "a small green square on a white background\na large green circle on a gray background\n"
         "a large blue circle on a white background\n"
     )
-    # Of which the last is left to the workers: three batches are timed by the driver.
+    # Of which the last three are left to the workers: two batches are timed by the driver.
     scenes = [
         f"a {size} red {shape} on a white background\n" for size in ("small", "large") for shape in SHAPES
     ]

@@ -48,8 +48,8 @@ def test_finalists_are_the_front_and_what_is_nearest_to_it() -> None:
         (0.3, 0.39),  # 5: on the front, but of no use (below 40 %)
         (0.35, 0.5),  # 6: on the front
     ]
-    assert chosen(1, *points) == ["0", "2", "6"]
     assert chosen(4, *points) == ["0", "2", "3", "6"]
+    assert chosen(5, *points) == ["0", "2", "3", "4", "6"]
     assert chosen(9, *points) == ["0", "2", "3", "4", "6"]
 
 
@@ -71,7 +71,7 @@ def test_what_is_simple_stays_in_play_unless_it_is_clearly_worse() -> None:
     }
     evaluations = {key: replace(evaluations[key], scores=scores[key]) for key in scores}
     simple = {"0", "1", "2"}
-    kept = finalists(candidates, evaluations, 1, (0.4, 0.995), simple)
+    kept = finalists(candidates, evaluations, 2, (0.4, 0.995), simple)
     assert [candidate.key for candidate in kept] == ["0", "1"]
     # Also where differences count as luck.
     assert [candidate.key for candidate in finalists(candidates, evaluations, 9, (0.1, 0.2), simple)] == [
@@ -80,9 +80,35 @@ def test_what_is_simple_stays_in_play_unless_it_is_clearly_worse() -> None:
     ]
 
 
+def test_a_front_that_is_too_large_is_spread_out() -> None:
+    """It takes two thirds of the places; what is just below it gets the others."""
+    front = [(0.2, 0.5), (0.3, 0.7), (0.31, 0.705), (0.5, 0.9), (0.51, 0.901), (0.8, 0.95)]
+    below = [(0.21, 0.49), (0.55, 0.85)]
+    assert chosen(6, *front, *below) == ["0", "1", "3", "5", "6", "7"]
+    assert chosen(7, *front, *below) == ["0", "1", "2", "3", "5", "6", "7"]
+    assert chosen(9, *front, *below) == [str(number) for number in range(8)]
+
+
+def test_of_what_is_simple_the_least_clearly_worse_comes_first() -> None:
+    candidates, evaluations = cases((0.5, 0.8), (0.5, 0.79), (0.5, 0.78), (0.5, 0.797))
+    scores = {
+        "0": (0.9, 0.8, 0.7, 0.8),
+        "1": (0.8, 0.9, 0.66, 0.8),  # -.01 with a standard error of .04
+        "2": (0.88, 0.86, 0.64, 0.74),  # -.02 with one of .03
+        "3": (0.897, 0.797, 0.697, 0.797),  # -.003 in every image; not simple
+    }
+    evaluations = {key: replace(evaluations[key], scores=scores[key]) for key in scores}
+    kept = finalists(candidates, evaluations, 2, (0.4, 0.995), {"1", "2"})
+    assert [candidate.key for candidate in kept] == ["0", "1"]
+    # A quarter of the places is theirs, before what is nearest to the front.
+    kept = finalists(candidates, evaluations, 3, (0.4, 0.995), {"1", "2"})
+    assert [candidate.key for candidate in kept] == ["0", "1", "3"]
+    assert len(finalists(candidates, evaluations, 4, (0.4, 0.995), {"1", "2"})) == 4
+
+
 def test_what_losses_are_differences_to_is_a_finalist() -> None:
     candidates, evaluations = cases((1.0, 0.5), (0.5, 0.9), (0.4, 0.8))
-    kept = finalists(candidates, evaluations, 1, (0.4, 0.995), uncached="0")
+    kept = finalists(candidates, evaluations, 2, (0.4, 0.995), uncached="0")
     assert [candidate.key for candidate in kept] == ["0", "1", "2"]
 
 

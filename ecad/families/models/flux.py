@@ -168,6 +168,14 @@ FLUX = Family(
         _preset("flux-dev-1024", 1024),
         _preset("flux-schnell", 256, schnell=True),
         _preset("flux-schnell-1024", 1024, schnell=True),
-        mini_preset("flux-mini", _NAME, "FluxPipeline", guidance_scale=3.0),
+        mini_preset(
+            "flux-mini",
+            _NAME,
+            "FluxPipeline",
+            guidance_scale=3.0,
+            population=48,
+            search_prompts=32,
+            selection_prompts=288,
+        ),
     ),
 )

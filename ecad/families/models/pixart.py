@@ -167,6 +167,14 @@ PIXART = Family(
             transformer_source="PixArt-alpha/PixArt-Sigma-XL-2-512-MS",
         ),
         _preset("pixart-sigma-1024", 1024, "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", sigma=True),
-        mini_preset("pixart-mini", _NAME, "PixArtAlphaPipeline", guidance_scale=4.0),
+        mini_preset(
+            "pixart-mini",
+            _NAME,
+            "PixArtAlphaPipeline",
+            guidance_scale=4.0,
+            population=44,
+            search_prompts=16,
+            selection_prompts=224,
+        ),
     ),
 )
