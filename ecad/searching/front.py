@@ -14,7 +14,7 @@ from ecad.genetic.front import USEFUL_SHARE, FrontTracker
 from ecad.measuring.environment import versions
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
-from ecad.searching.luck import by_prompt, is_worse_by, sure_change
+from ecad.searching.luck import by_prompt, is_worse_by, probable_change
 from ecad.searching.setup import PreparedRun
 
 # Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
@@ -24,7 +24,7 @@ _COST_RATIO = 0.95
 # A simple schedule is given up for one at nearly its cost only if that is better by so many standard errors.
 _ERRORS = 1.0
 
-# Schedules are compared by what they lose at most, which is so many standard errors more than what they lost.
+# Schedules are compared by what they probably lose, and so many standard deviations of that.
 _DOUBT = 1.0
 
 
@@ -90,8 +90,9 @@ def chosen_front(
 ) -> list[int]:
     """Indices of the front's schedules, dearest and best first: neighbours `_COST_RATIO` apart, none below `useful`.
 
-    Quality is what surely remains of the `uncached` model's, where that is known. Where next to nothing is lost, the
-    mean of a cheaper schedule is often the higher one by luck. But it differs more from image to image, and that tells.
+    Quality is what probably remains of the `uncached` model's, where that is known (`probable_change`). Where next to
+    nothing is lost, the mean of a cheaper schedule is often the higher one by luck. But it differs more from image to
+    image, and that tells.
 
     What is simple is preferred to what may only be lucky. The best of a search's many schedules were partly lucky, on
     however many images; the few that are `simple` (indices) were not chosen by their scores. So one of them that is the
@@ -100,7 +101,7 @@ def chosen_front(
     """
     costs = [item.cost for item in results]
     means = [item.quality for item in results]
-    qualities = means if uncached is None else [sure_change(item, uncached, _DOUBT) for item in results]
+    qualities = means if uncached is None else [probable_change(item, uncached, _DOUBT) for item in results]
     front = nondominated(costs, qualities)[::-1]
 
     def is_beaten(index: int) -> bool:

@@ -6,8 +6,12 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import erfcx
 
 from ecad.records import Evaluation
+
+# A mean that is higher by more standard errors than this is not only luck.
+_SURE_GAIN = 3.0
 
 
 def by_prompt(evaluation: Evaluation, seeds: int) -> Evaluation:
@@ -33,11 +37,25 @@ def errors_behind(evaluation: Evaluation, other: Evaluation) -> float:
     return math.copysign(math.inf, difference) if difference else 0.0
 
 
-def sure_change(evaluation: Evaluation, uncached: Evaluation, errors: float) -> float:
-    """By how much caching changes the mean score at least (it is negative where it may lose): the lower end of an
-    interval of so many standard errors of the paired differences."""
+def probable_change(evaluation: Evaluation, uncached: Evaluation, doubt: float = 0.0) -> float:
+    """By how much caching changes the mean score, negative where it loses, given that it hardly ever gains anything.
+
+    Of many schedules that lose next to nothing some gain on the images that were made, by luck, and the more so the
+    more their images differ. So what was measured, the mean of the paired differences with its standard error, meets
+    the belief that any loss from 0 up is equally likely: a normal distribution that is cut off at 0 (Johnson, Kotz and
+    Balakrishnan, Continuous Univariate Distributions 1, 1994, section 10.1). The answer is its mean, `doubt` of its
+    standard deviations lower. Only what exceeds `_SURE_GAIN` standard errors counts as gained.
+    """
     difference, error = _difference(evaluation, uncached)
-    return difference - errors * error
+    gained = max(0.0, difference - _SURE_GAIN * error)
+    if error == 0.0:
+        return gained + min(0.0, difference)
+    # The density at 0 over the share that is left, in standard errors.
+    cut = difference / error
+    hazard = math.sqrt(2.0 / math.pi) / float(erfcx(cut / math.sqrt(2.0)))
+    mean = hazard - cut
+    deviation = math.sqrt(max(0.0, 1.0 - hazard * mean))
+    return gained - error * (mean + doubt * deviation)
 
 
 def _difference(evaluation: Evaluation, other: Evaluation) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
-from ecad.searching.luck import by_prompt, errors_behind
+from ecad.searching.luck import by_prompt, errors_behind, probable_change
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
@@ -121,7 +121,8 @@ def finalists(
     Up to `_FRONT_SHARE` of them are on it as it looks now, evenly spread. Next come, up to `_SIMPLE_SHARE`, those that
     are `simple` (keys) and not clearly worse than the best that costs no more, as a front must not lose to heuristics
     and masks; then those that are nearest to the front; then what is left of both. Near means: little quality below the
-    best that costs no more. The `uncached` one (a key) is one more, as losses are differences to it.
+    best that costs no more. The `uncached` one (a key) is one more, as losses are differences to it
+    (`probable_change`).
 
     `limits` are the qualities below which a schedule is of no use, and is left out, and above which it counts as
     lossless: there differences are mostly luck, and only the front and what is simple get a look.
@@ -129,20 +130,24 @@ def finalists(
     useful, lossless = limits
     costs = [evaluations[candidate.key].cost for candidate in candidates]
     qualities = [evaluations[candidate.key].quality for candidate in candidates]
-    on_front = nondominated(costs, qualities)
-    front = spread_out([index for index in on_front if qualities[index] >= useful], costs, qualities)
+    reference = evaluations.get(uncached)
+    changes = qualities
+    if reference is not None:
+        changes = [probable_change(evaluations[each.key], reference) for each in candidates]
+    on_front = nondominated(costs, changes)
+    front = spread_out([index for index in on_front if qualities[index] >= useful], costs, changes)
     near: dict[int, float] = {}
     simple_ones: dict[int, float] = {}  # by how many standard errors they are behind
     for index in set(range(len(candidates))) - set(front):
         if qualities[index] < useful:
             continue
-        rival = max((each for each in on_front if costs[each] <= costs[index]), key=qualities.__getitem__)
+        rival = max((each for each in on_front if costs[each] <= costs[index]), key=changes.__getitem__)
         if candidates[index].key in simple:
             behind = errors_behind(evaluations[candidates[index].key], evaluations[candidates[rival].key])
             if behind <= _CLEARLY_WORSE:
                 simple_ones[index] = behind
         if qualities[index] < lossless:
-            near[index] = min(qualities[rival], lossless) - qualities[index]
+            near[index] = changes[rival] - changes[index]
     by_doubt, by_distance = (
         sorted(simple_ones, key=simple_ones.__getitem__),
         sorted(near, key=near.__getitem__),
