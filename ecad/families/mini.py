@@ -14,6 +14,7 @@ def mini_preset(
     population: int,
     search_prompts: int,
     selection_prompts: int,
+    heldout_prompts: int,
 ) -> Preset:
     """The preset of the mini in `minis/NAME`, for a CPU: so large that ten generations take nearly ten minutes on two
     cores."""
@@ -37,7 +38,7 @@ def mini_preset(
                 "prompts_limit": search_prompts,
                 "selection_limit": selection_prompts,
                 "heldout_prompts": "scenes-heldout",
-                "heldout_limit": 64,
+                "heldout_limit": heldout_prompts,
                 "batch_size": 16,
             }
         ),

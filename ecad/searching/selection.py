@@ -28,10 +28,10 @@ from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
 # How many schedules get a look on more prompts, per round; one more, if the uncached one is not among them.
-FINALISTS = (48, 24, 14)
+FINALISTS = (40, 22, 18)
 
 # How many of them the front and what is simple may take at most; the others are just below the front.
-_FRONT_SHARE, _SIMPLE_SHARE = 2 / 3, 1 / 4
+_FRONT_SHARE, _SIMPLE_SHARE = 0.7, 0.2
 
 # What is simple (`ecad.searching.simple`) stays in play unless it is worse by so many standard errors.
 _CLEARLY_WORSE = 2.0

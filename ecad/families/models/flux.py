@@ -176,6 +176,7 @@ FLUX = Family(
             population=48,
             search_prompts=32,
             selection_prompts=288,
+            heldout_prompts=64,
         ),
     ),
 )

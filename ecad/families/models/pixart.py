@@ -172,9 +172,10 @@ PIXART = Family(
             _NAME,
             "PixArtAlphaPipeline",
             guidance_scale=4.0,
-            population=44,
+            population=40,
             search_prompts=16,
             selection_prompts=224,
+            heldout_prompts=48,
         ),
     ),
 )
