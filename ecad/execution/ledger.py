@@ -163,7 +163,13 @@ class Ledger:
 
 def _groups(candidates: Iterable[Candidate], together: int) -> Iterator[tuple[Candidate, ...]]:
     if together > 1 and isinstance(candidates, Sequence):
-        for group in group_by_prefix([candidate.schedule for candidate in candidates], together):
+        schedules = [candidate.schedule for candidate in candidates]
+        # The costly ones first, so that in the end no worker waits long for another one's last.
+        work = [schedule.recompute_fraction() for schedule in schedules]
+        by_work = sorted(
+            group_by_prefix(schedules, together), key=lambda group: -sum(work[index] for index in group)
+        )
+        for group in by_work:
             yield tuple(candidates[index] for index in group)
         return
     for candidate in candidates:

@@ -183,10 +183,10 @@ class Comparison:
         return any(scorer.needs_reference for scorer in self._scorers)
 
     def _warm_up(self) -> None:
-        """One batch per distinct number of steps and per other pipeline."""
+        """One batch of the uncached model, whose steps are those of all its rows, and one per other pipeline."""
         self._is_warm = True
-        for sampler in self._samplers.values():
-            self._are_videos = sampler.sample(self._conditioning, self._batches[0]).ndim == 5
+        uncached = self._sampler_of(self.contenders[0])
+        self._are_videos = uncached.sample(self._conditioning, self._batches[0]).ndim == 5
         for contender in self.contenders:
             if contender.pipeline is not None:
                 images, _ = self._images(contender, self._batches[0])

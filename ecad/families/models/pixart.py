@@ -174,8 +174,8 @@ PIXART = Family(
             guidance_scale=4.0,
             population=40,
             search_prompts=16,
-            selection_prompts=224,
-            heldout_prompts=48,
+            selection_prompts=176,
+            heldout_prompts=32,
         ),
     ),
 )
