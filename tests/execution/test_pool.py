@@ -92,6 +92,22 @@ def test_groups_leave_something_to_do_for_every_worker() -> None:
         assert max(sizes) == 1
 
 
+def test_the_groups_with_the_most_work_come_first() -> None:
+    """In the end no worker waits long for another one's last unit."""
+    transport = FaultyTransport(FakeFactory(), 1)
+    work = []
+    submit = transport.submit
+
+    def noted(worker: int, unit: Unit) -> None:
+        work.append(sum(schedule.recompute_fraction() for schedule in unit.schedules))
+        submit(worker, unit)
+
+    transport.submit = noted  # type: ignore[method-assign]
+    list(pool_on(transport, together=4).run(candidates(12)))
+    assert len(set(work)) > 1
+    assert work == sorted(work, reverse=True)
+
+
 def test_a_worker_that_is_lost_with_a_group_loses_nothing() -> None:
     transport = FaultyTransport(FakeFactory(), 2, {0: "gone", 1: "hangs"})
     pool = pool_on(transport, timeout_s=10.0, together=3)
