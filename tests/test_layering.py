@@ -100,7 +100,7 @@ LAYERS: dict[str, Layer] = {
         "`ecad search`; `run` is the main path",
         "__init__ devices families schedule records caching prompts scoring sampling measuring genetic execution "
         "storage report",
-        "numpy torch yaml",
+        "numpy scipy torch yaml",
     ),
     "evaluating": Layer(
         "`ecad evaluate`; `run` is the main path",

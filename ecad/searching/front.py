@@ -102,7 +102,11 @@ def chosen_front(
     costs = [item.cost for item in results]
     means = [item.quality for item in results]
     qualities = means if uncached is None else [probable_change(item, uncached, _DOUBT) for item in results]
-    front = nondominated(costs, qualities)[::-1]
+    # What is of no use hides nothing.
+    front = nondominated(
+        costs, [each if mean >= useful else math.nan for each, mean in zip(qualities, means, strict=True)]
+    )
+    front = front[::-1] or nondominated(costs, qualities)[::-1]
 
     def is_beaten(index: int) -> bool:
         return any(

@@ -134,8 +134,15 @@ def finalists(
     changes = qualities
     if reference is not None:
         changes = [probable_change(evaluations[each.key], reference) for each in candidates]
-    on_front = nondominated(costs, changes)
-    front = spread_out([index for index in on_front if qualities[index] >= useful], costs, changes)
+    # What is of no use hides nothing.
+    on_front = nondominated(
+        costs,
+        [
+            change if quality >= useful else math.nan
+            for change, quality in zip(changes, qualities, strict=True)
+        ],
+    )
+    front = spread_out(on_front, costs, changes)
     near: dict[int, float] = {}
     simple_ones: dict[int, float] = {}  # by how many standard errors they are behind
     for index in set(range(len(candidates))) - set(front):
