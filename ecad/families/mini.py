@@ -16,7 +16,7 @@ def mini_preset(
     selection_prompts: int,
     heldout_prompts: int,
 ) -> Preset:
-    """The preset of the mini in `minis/NAME`, for a CPU: so large that ten generations take nearly ten minutes on two
+    """The preset of the mini in `minis/NAME`, for a CPU: so large that ten generations take about ten minutes on two
     cores."""
     return Preset(
         name=name,
