@@ -29,6 +29,16 @@ SEED_HEURISTICS = ("all", "output:0", "fora:2", "fora:3", "fora:4", "fora:5", "f
 # Shares of the steps at which evenly spaced step masks recompute everything, where FORA has no such interval.
 EVEN_SHARES = (0.65, 0.45, 0.3, 0.15)
 
+# Shares of the steps that the untouched model takes instead of all, and how many of the fewest are also tried unevenly
+# spaced: where it matters most.
+_STEP_SHARES, _UNEVEN = (0.65, 0.5, 0.4, 0.3, 0.25, 0.2), 4
+
+# Exponents of front- and back-loaded spacings: step numbers are (i / n) ** exponent of all.
+_FRONT_LOADED, _BACK_LOADED = 1.6, 0.7
+
+# Shares of the components that SmoothCache recomputes, the most telling first.
+SMOOTH_SHARES = (0.35, 0.25, 0.5, 0.2, 0.42, 0.3)
+
 # Shares of the steps between which random step masks recompute everything.
 _CHEAPEST, _DEAREST = 0.1, 0.6
 
@@ -54,16 +64,47 @@ def _even_steps(steps: int, share: float) -> list[int]:
     return sorted({round(index * steps / count) for index in range(count)})
 
 
+def fewer_counts(steps: int) -> list[int]:
+    """How many steps the untouched model takes instead of so many, fewest last."""
+    return sorted({max(2, round(steps * share)) for share in _STEP_SHARES} - {steps}, reverse=True)
+
+
+def uneven_counts(steps: int) -> list[int]:
+    """The fewest of these, which are also tried unevenly spaced."""
+    return fewer_counts(steps)[-_UNEVEN:]
+
+
+def uneven_steps(steps: int) -> list[tuple[int, ...]]:
+    """Increasing step numbers, 0 first: front-loaded, and the fewest also back-loaded. No calibration is asked."""
+    counts = uneven_counts(steps)
+    loaded = [_loaded(steps, count, _FRONT_LOADED) for count in counts]
+    return list(dict.fromkeys(loaded + [_loaded(steps, count, _BACK_LOADED) for count in counts[-1:]]))
+
+
+def uneven_masks(shape: ScheduleShape) -> list[Schedule]:
+    """The whole output recomputed at `uneven_steps`, the fewest first."""
+    return [_output_mask(numbers, shape) for numbers in sorted(uneven_steps(shape.steps), key=len)]
+
+
+def _loaded(steps: int, count: int, exponent: float) -> tuple[int, ...]:
+    """Fewer than `count` where two would be the same."""
+    return tuple(sorted({min(steps - 1, round((i / count) ** exponent * steps)) for i in range(count)}))
+
+
+def _output_mask(numbers: Sequence[int], shape: ScheduleShape) -> Schedule:
+    return heuristic(f"output:{','.join(map(str, numbers))}", shape)
+
+
 def calibrated_schedules(calibration: Calibration, count: int) -> list[Schedule]:
     """What a calibration suggests, about `count` schedules over the range of costs: mostly the step masks that are best
     under its additive model, one for each number of steps; and some of SmoothCache's, by components."""
     shape = calibration.shape
-    smooth = max(1, count // 4)
+    smooth = min(max(1, count // 4), len(SMOOTH_SHARES))
     masks = best_masks(calibration.output)
     most = max(2, round(_DEAREST * shape.steps))
-    numbers = sorted({round(each) for each in np.geomspace(2, most, max(1, count - smooth))} & masks.keys())
-    schedules = [heuristic(f"output:{','.join(map(str, masks[number]))}", shape) for number in numbers]
-    return schedules + [smooth_of_share(calibration, share) for share in np.geomspace(0.2, 0.5, smooth)]
+    numbers = {round(each) for each in np.geomspace(2, most, max(1, count - smooth))}
+    schedules = [_output_mask(masks[number], shape) for number in sorted(numbers & masks.keys())]
+    return schedules + [smooth_of_share(calibration, share) for share in SMOOTH_SHARES[:smooth]]
 
 
 def initial_genomes(
@@ -78,9 +119,10 @@ def initial_genomes(
 
     Schedules that are given to `start` from come first, and the others share what is left.
 
-    Those masks cover the range of costs: a share of the steps is recomputed, more densely early or late; in the others
-    nothing runs, or nothing but what surrounds the blocks, as in the heuristics. Which is better depends on the model.
-    With a calibration half of the genomes are what that suggests: seeds are of many kinds, and evaluations decide.
+    An eighth are front- and back-loaded masks; the others are drawn, and cover the range of costs: a share of the steps
+    is recomputed, more densely early or late; in the others nothing runs, or nothing but what surrounds the blocks, as
+    in the heuristics. Which is better depends on the model. With a calibration half of the genomes are what that
+    suggests: seeds are of many kinds, and evaluations decide.
     """
     layout = gene_layout(shape)
     genomes: list[BoolArray] = []
@@ -98,6 +140,9 @@ def initial_genomes(
     left = population - given
     for schedule in baseline_heuristics(shape):
         if len(genomes) - given < max(2, left // 3):
+            add(schedule)
+    for schedule in uneven_masks(shape)[: left // 8]:
+        if len(genomes) < population:
             add(schedule)
     if calibration is not None:
         for schedule in calibrated_schedules(calibration, left // 2):

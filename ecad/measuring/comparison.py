@@ -108,21 +108,20 @@ class Comparison:
                 waiting.clear()
 
     def time_again(
-        self, measurements: Iterable[Measurement], done: Iterable[Retiming] = ()
+        self, measurements: Iterable[Measurement], done: Iterable[Retiming] = (), rounds: int = FURTHER_ROUNDS
     ) -> Iterator[Retiming]:
-        """Further timings, in turn, of those whose times are in doubt (`ecad.measuring.timing`), `done` ones apart.
+        """Further timings, in turn, of those whose times are in doubt (`ecad.measuring.timing`), `done` ones apart; in
+        at most so many `rounds`.
 
         `measurements` are those of all batches. Images are made again and thrown away.
         """
         measurements, retimings = list(measurements), list(done)
         work = work_of(self.contenders)
-        while True:  # each of them at most FURTHER_ROUNDS times
+        while True:
             latencies = {each.contender.name: each.latency for each in self.outcomes(measurements, retimings)}
             names = set(doubtful(latencies, work))
             counts = Counter(each.contender for each in retimings)
-            again = [
-                each for each in self.contenders if each.name in names and counts[each.name] < FURTHER_ROUNDS
-            ]
+            again = [each for each in self.contenders if each.name in names and counts[each.name] < rounds]
             if not again:
                 return
             if not self._is_warm:
@@ -264,11 +263,12 @@ def compare(
     first_seed: int,
     batch_size: int,
     summed_runs: bool | None = None,
+    further_rounds: int = FURTHER_ROUNDS,
     on_images: Callable[[int, int], None] | None = None,
     keep: OnMeasured = lambda measurement, jobs, images: None,
 ) -> list[Outcome]:
     """The whole comparison at once. `on_images(done, total)` is called after each batch of each contender, and `keep`
-    is given its images."""
+    is given its images. What is in doubt is timed again in at most so many `further_rounds`."""
     comparison = Comparison(
         contenders,
         sampler,
@@ -287,4 +287,4 @@ def compare(
         done += len(batch)
         if on_images is not None:
             on_images(done, total)
-    return comparison.outcomes(measurements, list(comparison.time_again(measurements)))
+    return comparison.outcomes(measurements, list(comparison.time_again(measurements, rounds=further_rounds)))

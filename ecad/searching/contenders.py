@@ -6,7 +6,14 @@ import logging
 from collections.abc import Mapping
 
 from ecad.errors import ModelError
-from ecad.genetic.seeding import baseline_heuristics
+from ecad.genetic.seeding import (
+    SMOOTH_SHARES,
+    baseline_heuristics,
+    fewer_counts,
+    uneven_counts,
+    uneven_masks,
+    uneven_steps,
+)
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
 from ecad.measuring.stored_memory import most_held_bytes, too_large
@@ -14,17 +21,8 @@ from ecad.sampling.noise_levels import try_levels
 from ecad.schedule import Schedule, best_masks, heuristic, smooth_of_share
 from ecad.searching.setup import PreparedRun
 
-# Shares of the steps that the untouched model takes instead of all.
-_STEP_SHARES = (0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
-
-# Of these, how many of the fewest are also tried unevenly spaced: where it matters most.
-_UNEVEN = 4
-
-# Exponents of front- and back-loaded spacings: step numbers are (i / n) ** exponent of all.
-_FRONT_LOADED, _BACK_LOADED = 1.6, 0.7
-
-# Shares of the components that SmoothCache recomputes.
-_SMOOTH_SHARES = (0.5, 0.35, 0.25)
+# How many of SmoothCache's schedules the front meets.
+_SMOOTH = 3
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,15 +30,16 @@ _LOGGER = logging.getLogger(__name__)
 def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Contender]:
     """Uncached first, then the front, heuristics, and the untouched model with fewer steps, evenly spaced or not.
 
-    Uneven steps are front-loaded, back-loaded, and where the run's calibration would compute; those also as masks
+    Uneven steps are front-loaded, back-loaded, and where the run's calibration would compute; all of them also as masks
     (`output:`). Heuristics whose stored outputs cannot fit, and a scheduler that cannot run at some of its noise
     levels, are told of in the log.
     """
     steps = run.shape.steps
-    counts = sorted({max(2, round(steps * share)) for share in _STEP_SHARES} - {steps}, reverse=True)
-    calibrated = [best_masks(run.calibration.output)[count] for count in counts[-_UNEVEN:]]
-    masks = [heuristic(f"output:{_numbers(levels)}", run.shape) for levels in calibrated]
-    smooth = [smooth_of_share(run.calibration, share) for share in _SMOOTH_SHARES]
+    calibrated = [best_masks(run.calibration.output)[count] for count in uneven_counts(steps)]
+    masks = [heuristic(f"output:{_numbers(levels)}", run.shape) for levels in calibrated] + uneven_masks(
+        run.shape
+    )
+    smooth = [smooth_of_share(run.calibration, share) for share in SMOOTH_SHARES[:_SMOOTH]]
     simple = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
     heuristics: list[Schedule] = []
     for schedule in [*simple, *masks, *smooth]:
@@ -50,12 +49,10 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
         Contender("uncached", Kind.UNCACHED, steps),
         *(Contender(stem, Kind.FRONT, steps, schedule) for stem, schedule in front.items()),
         *(Contender(schedule.name, Kind.HEURISTIC, steps, schedule) for schedule in heuristics),
-        *(Contender(f"steps:{count}", Kind.FEWER_STEPS, count) for count in counts),
+        *(Contender(f"steps:{count}", Kind.FEWER_STEPS, count) for count in fewer_counts(steps)),
     ]
     if _can_run_at_levels(run):
-        front_loaded = [_loaded(steps, count, _FRONT_LOADED) for count in counts[-_UNEVEN:]]
-        back_loaded = [_loaded(steps, count, _BACK_LOADED) for count in counts[-1:]]
-        uneven = dict.fromkeys([*calibrated, *front_loaded, *back_loaded])
+        uneven = dict.fromkeys([*calibrated, *uneven_steps(steps)])
         rows += [
             Contender(f"steps:{_numbers(levels)}", Kind.FEWER_STEPS, len(levels), levels=levels)
             for levels in uneven
@@ -83,11 +80,6 @@ def _can_run_at_levels(run: PreparedRun) -> bool:
         _LOGGER.warning("no rows of uneven steps in the report: %s", error)
         return False
     return True
-
-
-def _loaded(steps: int, count: int, exponent: float) -> tuple[int, ...]:
-    """Increasing step numbers, 0 first; fewer than `count` where two would be the same."""
-    return tuple(sorted({min(steps - 1, round((i / count) ** exponent * steps)) for i in range(count)}))
 
 
 def _numbers(levels: tuple[int, ...]) -> str:

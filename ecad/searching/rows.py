@@ -31,6 +31,9 @@ from ecad.searching.setup import PreparedRun, family_text, subject_elsewhere
 # doubt then is timed again (`ecad.measuring.timing`).
 TIMED_BATCHES = 2
 
+# How often what is in doubt is timed again at most; `ecad evaluate` takes more time for that.
+_FURTHER_ROUNDS = 1
+
 OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
 
 
@@ -121,6 +124,7 @@ def measured_rows(
         first_seed=HELDOUT_FIRST_SEED,
         batch_size=settings.batch_size,
         summed_runs=_summed_runs(settings),
+        further_rounds=_FURTHER_ROUNDS,
         on_images=lambda done, _: on_images(done, total, ()),
         keep=keep,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ecad.genetic.granularity import coarsened
-from ecad.genetic.seeding import baseline_heuristics, calibrated_schedules
+from ecad.genetic.seeding import baseline_heuristics, calibrated_schedules, uneven_masks
 from ecad.records import Candidate
 from ecad.schedule import Schedule, gene_layout, to_genome
 from ecad.searching.history import make_candidate
@@ -17,7 +17,11 @@ def simple_keys(run: PreparedRun, candidates: Sequence[Candidate]) -> frozenset[
     first = {candidate.key for candidate in candidates if candidate.generation == 1}
     if not run.start:
         return frozenset(first)
-    made = [*baseline_heuristics(run.shape), *calibrated_schedules(run.calibration, run.settings.population)]
+    made = [
+        *baseline_heuristics(run.shape),
+        *uneven_masks(run.shape),
+        *calibrated_schedules(run.calibration, run.settings.population),
+    ]
     return frozenset(first - (_keys(run, run.start) - _keys(run, made)))
 
 

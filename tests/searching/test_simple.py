@@ -11,7 +11,16 @@ import pytest
 from ecad.genetic import initial_genomes
 from ecad.genetic.granularity import GRANULARITIES, Granularity
 from ecad.records import Candidate
-from ecad.schedule import Calibration, Schedule, ScheduleShape, from_genome, genome_length, heuristic
+from ecad.schedule import (
+    Calibration,
+    Schedule,
+    ScheduleShape,
+    from_genome,
+    genome_length,
+    heuristic,
+    to_genome,
+)
+from ecad.searching import contenders
 from ecad.searching.history import make_candidate
 from ecad.searching.simple import simple_keys
 
@@ -43,3 +52,23 @@ def test_without_a_start_all_of_it_and_nothing_later() -> None:
     [*first, last] = candidates
     later = Candidate(last.key, last.schedule, last.genome, 2, 0)
     assert simple_keys(run, [*first, later]) == {candidate.key for candidate in first}
+
+
+@pytest.mark.parametrize("population", [40, 48])
+def test_every_rival_that_is_a_schedule_is_in_the_first_generation(population: int) -> None:
+    """Or a front could lose to what the search never tried."""
+    shape = ScheduleShape("pixart", 20, {"transformer_blocks": 3})
+    gaps = np.abs(np.arange(20)[:, None] - np.arange(20)) * np.linspace(0.3, 0.1, 20)
+    parts = np.broadcast_to(gaps[:, :, None, None], (20, 20, 3, 3)).copy()
+    calibration = Calibration(shape, {"transformer_blocks": parts}, gaps)
+    run: Any = SimpleNamespace(
+        shape=shape, calibration=calibration, free_bytes=None, subject=SimpleNamespace(sampler=None)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contenders, "_can_run_at_levels", lambda run: False)
+        rivals = [each.schedule for each in contenders.contenders_of(run, {}) if each.schedule is not None]
+    assert len(rivals) > 20
+    genomes = initial_genomes(shape, population, np.random.default_rng(0), "blocks", calibration)
+    first = {genome.tobytes() for genome in genomes}
+    for rival in rivals:
+        assert to_genome(rival).tobytes() in first, rival.name
