@@ -39,7 +39,7 @@ def mini_preset(
                 "selection_limit": selection_prompts,
                 "heldout_prompts": "scenes-heldout",
                 "heldout_limit": heldout_prompts,
-                "batch_size": 16,
+                "batch_size": 8,
             }
         ),
         note="a small trained model that ships with ecad; draws simple scenes, made to try ecad on a CPU",
