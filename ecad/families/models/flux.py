@@ -176,7 +176,7 @@ FLUX = Family(
             population=48,
             search_prompts=32,
             selection_prompts=280,
-            heldout_prompts=64,
+            heldout_prompts=48,
         ),
     ),
 )
