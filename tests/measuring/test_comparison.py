@@ -180,6 +180,23 @@ def test_disturbed_rows_are_timed_again() -> None:
     assert list(again.time_again(measurements, retimings)) == []
 
 
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+def test_no_row_is_timed_again_more_often_than_asked_for(rounds: int) -> None:
+    """No two timings of a row agree, however often it is timed."""
+    sampler = ToySampler(5, [], disturbances=[2.0**power for power in range(9)])
+    toy = Comparison(
+        [Contender("uncached", Kind.UNCACHED, 5)],
+        sampler,  # type: ignore[arg-type]
+        [Brightness()],  # type: ignore[list-item]
+        PROMPTS,
+        seeds_per_prompt=2,
+        first_seed=100,
+        batch_size=3,
+    )
+    measurements = [measurement for measurement, _, _ in toy.run()]
+    assert len(list(toy.time_again(measurements, rounds=rounds))) == rounds
+
+
 def test_what_is_done_is_not_made_again() -> None:
     whole = comparison([])
     measurements = {result[0].key: result[0] for result in whole.run()}
