@@ -28,7 +28,7 @@ from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
 # How many schedules get a look on more prompts, per round; one more, if the uncached one is not among them.
-FINALISTS = (34, 20, 18)
+FINALISTS = (38, 30, 26)
 
 # How many of them the front and what is simple may take at most; the others are just below the front.
 _FRONT_SHARE, _SIMPLE_SHARE = 0.7, 0.2
