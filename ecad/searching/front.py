@@ -18,11 +18,11 @@ from ecad.searching.luck import by_prompt, is_worse_by, probable_change
 from ecad.searching.setup import PreparedRun
 
 # Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
-# choice to a user.
-_COST_RATIO = 0.95
+# choice to a user. Where losses grow fast a wide gap costs more than luck does.
+_NEXT = 0.98
 
-# A simple schedule is given up for one at nearly its cost only if that is better by so many standard errors.
-_ERRORS = 1.0
+# A simple schedule is given up only for one that costs so much less, or is better by so many standard errors.
+_CHEAPER, _ERRORS = 0.95, 1.0
 
 # Schedules are compared by what they probably lose, and so many standard deviations of that.
 _DOUBT = 1.0
@@ -88,7 +88,7 @@ def chosen_front(
     useful: float = -math.inf,
     uncached: Evaluation | None = None,
 ) -> list[int]:
-    """Indices of the front's schedules, dearest and best first: neighbours `_COST_RATIO` apart, none below `useful`.
+    """Indices of the front's schedules, dearest and best first: neighbours `_NEXT` apart, none below `useful`.
 
     Quality is what probably remains of the `uncached` model's, where that is known (`probable_change`). Where next to
     nothing is lost, the mean of a cheaper schedule is often the higher one by luck. But it differs more from image to
@@ -97,7 +97,7 @@ def chosen_front(
     What is simple is preferred to what may only be lucky. The best of a search's many schedules were partly lucky, on
     however many images; the few that are `simple` (indices) were not chosen by their scores. So one of them that is the
     best of its kind stands in for what beats it at nearly its cost, unless something beats it by `_ERRORS` standard
-    errors of the paired difference, or is as good at `_COST_RATIO` of its cost.
+    errors of the paired difference, or is as good at `_CHEAPER` of its cost.
     """
     costs = [item.cost for item in results]
     means = [item.quality for item in results]
@@ -110,7 +110,7 @@ def chosen_front(
 
     def is_beaten(index: int) -> bool:
         return any(
-            costs[other] <= _COST_RATIO * costs[index] or is_worse_by(results[index], results[other], _ERRORS)
+            costs[other] <= _CHEAPER * costs[index] or is_worse_by(results[index], results[other], _ERRORS)
             for other in front
             if costs[other] <= costs[index] and qualities[other] >= qualities[index]
         )
@@ -124,7 +124,7 @@ def chosen_front(
     ]
     kept: list[int] = []
     for index in front:
-        most = _COST_RATIO * (costs[kept[-1]] if kept else 1.0)
+        most = _NEXT * (costs[kept[-1]] if kept else 1.0)
         if means[index] < useful or costs[index] > most:
             continue
         fitting = [
