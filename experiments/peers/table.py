@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = Path(__file__).parent / "results"
 BEGIN, END = "<!-- made by experiments/peers/table.py: begin -->", "<!-- end -->"
 MODELS = ("flux-mini", "pixart-mini")
+FRONT = "ecad front"  # the method whose rows are compared with all others
 BUDGETS = (0.21, 0.26, 0.31, 0.36, 0.41, 0.51)
 _COLUMNS = (
     *(
@@ -94,6 +95,8 @@ def _lines(log: Log) -> Iterator[str]:
             yield ""
             yield from _budgets(rows, kind)
             yield ""
+            yield _better_than_front(rows, kind)
+            yield ""
         if len(rows) > 1:
             yield from _all_rows(rows)
             yield ""
@@ -121,6 +124,22 @@ def _budgets(rows: Sequence[Row], kind: str) -> Iterator[str]:
             cells.append(f"**{text}**" if row is not None and not row.is_worse_than(best) else text)
         if any(cells):
             yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _better_than_front(rows: Sequence[Row], kind: str) -> str:
+    """The rows to which a schedule of ecad's front loses."""
+    front = [row for row in rows if row.method == FRONT]
+    found = []
+    for row in rows[1:]:
+        beaten = [
+            each.setting for each in front if row.cost(kind) <= each.cost(kind) and each.is_worse_than(row)
+        ]
+        if row.method != FRONT and beaten:
+            found.append(f"{row.setting} ({', '.join(beaten)})")
+    return (
+        f"Rows that take at most as much {kind} as one of ecad's (in brackets) and are better (95 %, paired): "
+        f"{'; '.join(found) or 'none'}."
+    )
 
 
 def _all_rows(rows: Sequence[Row]) -> Iterator[str]:
