@@ -272,7 +272,8 @@ def test_steady_state_keeps_unequal_workers_busy(tmp_path: Path) -> None:
         assert log.count(b"\n") == 50
         assert len(history.hypervolume) == 5
         shares[steadily] = transport.utilisation()
-    assert shares[True] > 0.95
+    # The last unit of the slow one may end after all others.
+    assert shares[True] > 0.9
     assert shares[False] < shares[True] - 0.1
 
 
