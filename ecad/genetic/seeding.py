@@ -83,7 +83,7 @@ def uneven_steps(steps: int) -> list[tuple[int, ...]]:
 
 def uneven_masks(shape: ScheduleShape) -> list[Schedule]:
     """The whole output recomputed at `uneven_steps`, the fewest first."""
-    return [_output_mask(numbers, shape) for numbers in sorted(uneven_steps(shape.steps), key=len)]
+    return [output_mask(numbers, shape) for numbers in sorted(uneven_steps(shape.steps), key=len)]
 
 
 def _loaded(steps: int, count: int, exponent: float) -> tuple[int, ...]:
@@ -91,7 +91,8 @@ def _loaded(steps: int, count: int, exponent: float) -> tuple[int, ...]:
     return tuple(sorted({min(steps - 1, round((i / count) ** exponent * steps)) for i in range(count)}))
 
 
-def _output_mask(numbers: Sequence[int], shape: ScheduleShape) -> Schedule:
+def output_mask(numbers: Sequence[int], shape: ScheduleShape) -> Schedule:
+    """All of the transformer at these steps, nothing of it at the others."""
     return heuristic(f"output:{','.join(map(str, numbers))}", shape)
 
 
@@ -103,7 +104,7 @@ def calibrated_schedules(calibration: Calibration, count: int) -> list[Schedule]
     masks = best_masks(calibration.output)
     most = max(2, round(_DEAREST * shape.steps))
     numbers = {round(each) for each in np.geomspace(2, most, max(1, count - smooth))}
-    schedules = [_output_mask(masks[number], shape) for number in sorted(numbers & masks.keys())]
+    schedules = [output_mask(masks[number], shape) for number in sorted(numbers & masks.keys())]
     return schedules + [smooth_of_share(calibration, share) for share in SMOOTH_SHARES[:smooth]]
 
 

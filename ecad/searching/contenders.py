@@ -10,6 +10,7 @@ from ecad.genetic.seeding import (
     SMOOTH_SHARES,
     baseline_heuristics,
     fewer_counts,
+    output_mask,
     uneven_counts,
     uneven_masks,
     uneven_steps,
@@ -18,7 +19,7 @@ from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
 from ecad.measuring.stored_memory import most_held_bytes, too_large
 from ecad.sampling.noise_levels import try_levels
-from ecad.schedule import Schedule, best_masks, heuristic, smooth_of_share
+from ecad.schedule import Schedule, best_masks, smooth_of_share
 from ecad.searching.setup import PreparedRun
 
 # How many of SmoothCache's schedules the front meets.
@@ -36,9 +37,7 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     """
     steps = run.shape.steps
     calibrated = [best_masks(run.calibration.output)[count] for count in uneven_counts(steps)]
-    masks = [heuristic(f"output:{_numbers(levels)}", run.shape) for levels in calibrated] + uneven_masks(
-        run.shape
-    )
+    masks = [output_mask(levels, run.shape) for levels in calibrated] + uneven_masks(run.shape)
     smooth = [smooth_of_share(run.calibration, share) for share in SMOOTH_SHARES[:_SMOOTH]]
     simple = [item for item in baseline_heuristics(run.shape) if item.recompute_fraction() < 1.0]
     heuristics: list[Schedule] = []

@@ -28,6 +28,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--metric", default="alignment")
     options = parser.parse_args()
+    for path in (options.out / "scores.jsonl", options.run / "evaluations.jsonl"):
+        if not path.is_file():
+            parser.error(f"{path} is missing: give the folder of an evaluation, and then that of a run")
     heldout, _ = scores_of_rows(options.out, options.metric)
     folder = RunFolder.existing(options.run)
     searched = _scores_by_place(folder)
