@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -59,6 +60,11 @@ class Component:
         return block not in self.missing_in and block - blocks not in self.missing_in
 
 
+@lru_cache(maxsize=256)  # a search asks for the same few thousands of times in each generation
+def _present(components: tuple[Component, ...], blocks: int) -> tuple[tuple[bool, ...], ...]:
+    return tuple(tuple(component.is_in(block, blocks) for component in components) for block in range(blocks))
+
+
 class OfficialNames(NamedTuple):
     """How files of the official ECAD implementation name a block list: see `ecad.schedule.files.official`."""
 
@@ -109,9 +115,9 @@ class BlockList:
     def component_names(self) -> tuple[str, ...]:
         return tuple(component.name for component in self.components)
 
-    def present(self, blocks: int) -> list[list[bool]]:
+    def present(self, blocks: int) -> tuple[tuple[bool, ...], ...]:
         """[block][component]: whether the block has it."""
-        return [[component.is_in(block, blocks) for component in self.components] for block in range(blocks)]
+        return _present(self.components, blocks)
 
     def count_in(self, transformer_config: Mapping[str, Any]) -> int:
         """Number of blocks, from the transformer's config; KeyError, TypeError or ValueError for what is none."""

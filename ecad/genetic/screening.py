@@ -66,6 +66,7 @@ class Screening:
         self._costs: list[float] = []
         self._losses: list[float] = []  # the objective of quality, to be minimised
         self._features: list[FloatArray] = []
+        self._fitted: tuple[int, GaussianProcess] | None = None  # to so many answers
 
     def tell(self, genomes: BoolArray, objectives: Objectives) -> None:
         """The answers to genomes, shapes (n, genes) and (n, 2)."""
@@ -79,12 +80,12 @@ class Screening:
 
     def choose(self, children: BoolArray, count: int) -> list[int]:
         """Indices of `count` of the children (n, genes): greedily those that add most to the front's hypervolume."""
-        known = np.isfinite(self._losses) & np.isfinite(self._costs)
-        if len(children) <= count or known.sum() < _FEWEST_ANSWERS:
+        model = self._model()
+        if len(children) <= count or model is None:
             return list(range(min(count, len(children))))
         unscreened = [index for index in range(count) if index % _UNSCREENED == _UNSCREENED - 1]
+        known = self._known
         losses = _root_losses(np.array(self._losses), known)
-        model = GaussianProcess.fit(np.stack(self._features[-_MOST_ANSWERS:]), losses[-_MOST_ANSWERS:])
         costs, features = self.describe(children)
         means, deviations = model.predict(features)
         # The best answers were partly lucky: what is asked for next must be better than what the model makes of them.
@@ -108,6 +109,33 @@ class Screening:
             is_left[best] = False
             points.append((float(costs[best]), hoped))
         return sorted(chosen)
+
+    def predict(self, genomes: BoolArray) -> Objectives | None:
+        """Costs, exactly, and the expected square roots of what is lost against the best: shape (n, 2).
+
+        None as long as there are too few answers for a model.
+        """
+        model = self._model()
+        if model is None:
+            return None
+        costs, features = self.describe(genomes)
+        return np.stack([costs, model.predict(features)[0].clip(min=0.0)], axis=1)
+
+    @property
+    def _known(self) -> BoolArray:
+        """Which of the answers are no failures."""
+        return np.isfinite(self._losses) & np.isfinite(self._costs)
+
+    def _model(self) -> GaussianProcess | None:
+        """Of all answers; None if they are too few."""
+        known = self._known
+        if known.sum() < _FEWEST_ANSWERS:
+            return None
+        if self._fitted is None or self._fitted[0] != len(self._losses):
+            losses = _root_losses(np.array(self._losses), known)
+            model = GaussianProcess.fit(np.stack(self._features[-_MOST_ANSWERS:]), losses[-_MOST_ANSWERS:])
+            self._fitted = len(self._losses), model
+        return self._fitted[1]
 
     def _count(self, kinds: IntArray, objectives: Objectives) -> None:
         """How many of these genomes are better than everything before that cost no more."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
+from ecad.families.family import BlockList
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.summed import Stretch, stretches
 
@@ -97,22 +98,42 @@ def _plan_with(schedule: Schedule, first_step: int, found: Sequence[Stretch]) ->
             if stretch.block_list == name:
                 is_summed[np.ix_(stretch.reads, stretch.blocks)] = True
         # Consumers first: whether a component is read depends on when its consumer runs.
-        for index in reversed(range(len(block_list.components))):
-            consumer = block_list.components[index].feeds
-            if consumer is None:
-                reads[name][:, :, index] = runs_output[:, None] & present[:, index] & ~is_summed
+        for indices, consumers in _consumers_first(block_list):
+            if consumers is None:
+                is_read = (runs_output[:, None] & ~is_summed)[:, :, None]
             else:
-                fed = runs[name][:, :, block_list.component_names.index(consumer)]
-                reads[name][:, :, index] = fed & present[:, index]
+                is_read = runs[name][:, :, consumers]
+            is_read = is_read & present[:, indices]
+            is_flagged, is_run, is_kept = (
+                flagged[:, :, indices],
+                np.zeros_like(is_read),
+                np.zeros_like(is_read),
+            )
             read_later = np.zeros(
-                shape.blocks[name], dtype=np.bool_
+                is_read.shape[1:], dtype=np.bool_
             )  # is the value before `step` read from it on?
             for step in reversed(range(first_step, schedule.steps)):
-                keeps[name][step, :, index] = read_later
-                is_needed = reads[name][step, :, index] | read_later
-                runs[name][step, :, index] = flagged[step, :, index] & is_needed
-                read_later = is_needed & ~flagged[step, :, index]
+                is_kept[step] = read_later
+                is_needed = is_read[step] | read_later
+                is_run[step] = is_flagged[step] & is_needed
+                read_later = is_needed & ~is_flagged[step]
+            reads[name][:, :, indices], runs[name][:, :, indices] = is_read, is_run
+            keeps[name][:, :, indices] = is_kept
     return ExecutionPlan(first_step, runs, reads, keeps, runs_output, keeps_output, tuple(found))
+
+
+def _consumers_first(block_list: BlockList) -> list[tuple[list[int], list[int] | None]]:
+    """Indices of components, each once: first those that feed no other one (None), then those whose consumers were
+    among the ones before, with the indices of these."""
+    names = block_list.component_names
+    fed = [None if each.feeds is None else names.index(each.feeds) for each in block_list.components]
+    known = [index for index, consumer in enumerate(fed) if consumer is None]
+    levels: list[tuple[list[int], list[int] | None]] = [(known, None)]
+    while known:
+        known = [index for index, consumer in enumerate(fed) if consumer in known]
+        if known:
+            levels.append((known, [consumer for index in known if (consumer := fed[index]) is not None]))
+    return levels
 
 
 def feeds_of(plan: ExecutionPlan, stretch: Stretch) -> list[tuple[int, int, int]]:
@@ -135,6 +156,10 @@ def effective(schedule: Schedule, take_over: int | None = None) -> Schedule:
     them at a later step; compare `effective(schedule).digest()` to find duplicates. Applying it twice changes
     nothing. Families without components that feed others are returned with equal bits.
     """
+    if take_over is None and not any(
+        component.feeds for block_list in schedule.spec.block_lists for component in block_list.components
+    ):
+        return schedule
     before = plan_execution(schedule)
     if take_over is None:
         return schedule.replace(recompute=before.runs)

@@ -81,7 +81,7 @@ def screening_of(
 
     def describe(genomes: BoolArray) -> tuple[FloatArray, FloatArray]:
         schedules = [effective(from_genome(genome, shape)) for genome in genomes]
-        costs = [_cost_objective(cost_of(schedule)) for schedule in schedules]
+        costs = [cost_objective(cost_of(schedule)) for schedule in schedules]
         errors = np.stack([calibration.errors_of(each) for each in schedules])
         # At each step, and summed over all of them.
         return np.array(costs), np.concatenate([errors, errors.sum(axis=1, keepdims=True)], axis=1).reshape(
@@ -145,10 +145,11 @@ def objectives(evaluation: Evaluation, limits: tuple[float, float]) -> tuple[flo
         return math.nan, math.nan
     if evaluation.quality < limits[0]:
         return math.nan, -evaluation.quality
-    return _cost_objective(evaluation.cost), -min(evaluation.quality, limits[1])
+    return cost_objective(evaluation.cost), -min(evaluation.quality, limits[1])
 
 
-def _cost_objective(cost: float) -> float:
+def cost_objective(cost: float) -> float:
+    """What is minimised in place of a cost: its logarithm."""
     return math.log(max(cost, 1e-9))
 
 

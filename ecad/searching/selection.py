@@ -1,8 +1,8 @@
 """Between search and report: the best schedules of the search meet more prompts, and those decide on the front.
 
 Of many schedules that were scored on a few prompts, the ones that look best were partly lucky. A second look on other
-prompts of the same set sorts them out, in rounds: in each one half of the schedules meet twice the prompts. It still
-leaves the held-out prompts untouched.
+prompts of the same set sorts them out, in rounds: fewer and fewer schedules meet twice the prompts. Before the last
+one variants of the best join them (`ecad.searching.refinement`). It still leaves the held-out prompts untouched.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from ecad.schedule import Schedule
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
 from ecad.searching.luck import by_prompt, errors_behind, probable_change
+from ecad.searching.refinement import refined
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
 # How many schedules get a look on more prompts, per round; one more, if the uncached one is not among them.
-FINALISTS = (38, 30, 26)
+FINALISTS = (38, 30, 30)
 
 # How many of them the front and what is simple may take at most; the others are just below the front.
 _FRONT_SHARE, _SIMPLE_SHARE = 0.7, 0.2
@@ -54,19 +55,27 @@ def select(
 
     Without selection prompts these are all candidates, as the search saw them. Otherwise the finalists of the last
     round, with the scores on the search's prompts followed by those on the selection's; a finalist whose evaluation
-    failed is dropped. Evaluations are logged in `selection-1.jsonl` and so on, so a run that is stopped here continues
-    here. `executor_on` makes the executor that evaluates with an evaluator; `on_images` is called with the
-    number of images of the round that are done, their total and the workers.
+    failed is dropped. Evaluations are logged in `selection-1.jsonl` and so on, those of variants (on all prompts before
+    the last round) in `refinement.jsonl`, so a run that is stopped here continues here. `executor_on` makes the
+    executor that evaluates with an evaluator; `on_images` is called with the number of images of the round that are
+    done, their total and the workers.
     """
     searched = folder.log
     distinct = {candidate.key: candidate for candidate in reversed(candidates)}  # the first of equal ones
     found = {key: searched[key] for key in distinct if math.isfinite(searched[key].quality)}
     if not run.selection_evaluators:
         return [candidate for candidate in candidates if candidate.key in found], found
-    limits = _limits(found.values())
+    limits, all_searched = _limits(found.values()), dict(found)
     uncached = Schedule.all_recompute(run.shape).digest()
     sound = [distinct[key] for key in found]
     for number, evaluator in enumerate(run.selection_evaluators):
+        if 0 < number == len(run.selection_evaluators) - 1 and run.refinement_evaluator is not None:
+            variants = refined(run, candidates, all_searched, found, limits)
+            with EvaluationLog(folder.path / "refinement.jsonl") as log:
+                _evaluate(variants, run.refinement_evaluator, log, executor_on, on_images)
+                made = [candidate for candidate in variants if log[candidate.key].is_finite]
+                found.update((candidate.key, log[candidate.key]) for candidate in made)
+            sound += made
         seen = {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()}
         chosen = finalists(sound, seen, FINALISTS[number], limits, simple, uncached)
         with EvaluationLog(folder.path / f"selection-{number + 1}.jsonl") as log:

@@ -48,6 +48,7 @@ class PreparedRun:
     calibration: Calibration
     selection_prompts: PromptSet | None = None
     selection_evaluators: tuple[ModelEvaluator, ...] = ()  # one per round
+    refinement_evaluator: ModelEvaluator | None = None  # on all prompts before the selection's last round
     start: tuple[Schedule, ...] = ()  # schedules that the first generation is to have
     free_bytes: int | None = None  # for stored outputs, in each process; None where nobody says
 
@@ -69,7 +70,8 @@ def prepare(
     threads is set in torch. `announce` is told, in a line, what stored outputs take of the device's memory.
     """
     execution = execution or ExecutionSettings()
-    search_prompts, selection_prompts, heldout_prompts = _load_prompt_sets(settings)
+    prompts, heldout_prompts = _load_prompt_sets(settings)
+    search_prompts, selection_prompts = _parts(prompts, settings)
     content = check_folder(
         folder, settings, search_prompts, selection_prompts, heldout_prompts, extend, execution
     )
@@ -80,9 +82,9 @@ def prepare(
     if subject.makes_videos:
         scorer = for_videos(scorer)
     generation = subject.settings
-    for prompts in (search_prompts, selection_prompts, heldout_prompts):
-        if prompts is not None:
-            scorer.check(prompts.prompts, generation.height, generation.width)
+    for each in (search_prompts, selection_prompts, heldout_prompts):
+        if each is not None:
+            scorer.check(each.prompts, generation.height, generation.width)
     calibration = known_calibration(folder, settings, subject)
     start = start_schedules(folder, settings, subject.shape)
     free_bytes = free_memory_bytes(subject.model.device, execution.local_processes)
@@ -95,15 +97,19 @@ def prepare(
     folder.write_json("environment.json", environment_of(subject))
     table = latency_table(folder, settings, subject, search_prompts)
 
-    def evaluator_on(prompts: PromptSet, first_seed: int) -> ModelEvaluator:
-        return make_evaluator(settings, subject, scorer, prompts, first_seed, table, free_bytes)
+    def evaluator_on(texts: PromptSet, first_seed: int) -> ModelEvaluator:
+        return make_evaluator(settings, subject, scorer, texts, first_seed, table, free_bytes)
 
     evaluator = evaluator_on(search_prompts, 0)
     # Seeds go on where those of the search end, as if all prompts had been searched on.
     selection_evaluators: list[ModelEvaluator] = []
-    for prompts in _rounds(selection_prompts):
+    for part in _rounds(selection_prompts):
         first_seed = sum(each.images_per_evaluation for each in (evaluator, *selection_evaluators))
-        selection_evaluators.append(evaluator_on(prompts, first_seed))
+        selection_evaluators.append(evaluator_on(part, first_seed))
+    refinement_evaluator = None
+    if len(selection_evaluators) > 1:
+        before_last = sum(len(each.prompts) for each in (evaluator, *selection_evaluators[:-1]))
+        refinement_evaluator = evaluator_on(prompts.part(0, before_last), 0)
     # All prompts are encoded now, so that everything else has the text encoders' memory for images.
     for texts in (heldout_prompts.prompts, search_prompts.prompts[:CALIBRATION_PROMPTS]):
         subject.sampler.encode(texts, settings.batch_size)
@@ -122,6 +128,7 @@ def prepare(
         calibration,
         selection_prompts,
         tuple(selection_evaluators),
+        refinement_evaluator,
         tuple(start),
         free_bytes,
     )
@@ -227,17 +234,22 @@ def _rounds(selection_prompts: PromptSet | None) -> list[PromptSet]:
     return [selection_prompts.part(start, stop) for start, stop in pairwise(cuts) if stop > start]
 
 
-def _load_prompt_sets(
-    settings: ResolvedSearchSettings,
-) -> tuple[PromptSet, PromptSet | None, PromptSet]:
-    """For the search, for the selection of its front (None: no selection), and for the report."""
-    searched = settings.prompts_limit
+def _load_prompt_sets(settings: ResolvedSearchSettings) -> tuple[PromptSet, PromptSet]:
+    """For the search and the selection of its front, and for the report."""
     prompts = load_prompts(
-        settings.prompts, searched + settings.selection_limit, format_name=settings.prompts_format
+        settings.prompts,
+        settings.prompts_limit + settings.selection_limit,
+        format_name=settings.prompts_format,
     )
     heldout_prompts = load_prompts(
         settings.heldout_prompts, settings.heldout_limit, format_name=settings.heldout_prompts_format
     )
     check_disjoint(prompts, heldout_prompts)
+    return prompts, heldout_prompts
+
+
+def _parts(prompts: PromptSet, settings: ResolvedSearchSettings) -> tuple[PromptSet, PromptSet | None]:
+    """Those of the search, and those of the selection (None: no selection)."""
+    searched = settings.prompts_limit
     selection_prompts = prompts.part(searched, len(prompts)) if len(prompts) > searched else None
-    return prompts.part(0, searched), selection_prompts, heldout_prompts
+    return prompts.part(0, searched), selection_prompts

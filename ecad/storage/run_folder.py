@@ -6,6 +6,7 @@ environment.json     versions and hardware of the last start (for people; never 
 evaluations.jsonl    the evaluation log, see ecad.storage.log
 *.waiting.jsonl      evaluations that came before their turn; gone when all of them are in the log
 selection-N.jsonl    the further looks at the best schedules, if the search has selection prompts
+refinement.jsonl     variants of the best, on all prompts before the last of these looks
 latency_table.json   the fitted latency table, if the search uses one
 start/*.yaml         the schedules that the search was given to start from
 front/*.yaml         the schedules of the front, cheapest last
@@ -34,9 +35,9 @@ from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
 from ecad.storage.log import EvaluationLog, Logged, read_evaluations, read_log
 
-RUN_FORMAT = 6
+RUN_FORMAT = 7
 # What is found in them is the same, but earlier searches went other ways.
-READABLE_FORMATS = (1, 2, 3, 4, 5, RUN_FORMAT)
+READABLE_FORMATS = (1, 2, 3, 4, 5, 6, RUN_FORMAT)
 
 
 class RunFolder(LockedFolder[EvaluationLog]):

@@ -32,14 +32,14 @@ TOY = Family(
 
 def test_which_blocks_have_a_component() -> None:
     [blocks] = TOY.block_lists
-    assert blocks.present(4) == [
-        [True, False, True],
-        [True, True, True],
-        [True, False, True],
-        [True, True, False],
-    ]
+    assert blocks.present(4) == (
+        (True, False, True),
+        (True, True, True),
+        (True, False, True),
+        (True, True, False),
+    )
     assert [blocks.count_of(name, 4) for name in blocks.component_names] == [4, 2, 3]
-    assert blocks.present(1) == [[True, False, False]]
+    assert blocks.present(1) == ((True, False, False),)
 
 
 def test_descriptions_that_cannot_be_right() -> None:

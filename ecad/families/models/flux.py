@@ -175,7 +175,7 @@ FLUX = Family(
             guidance_scale=3.0,
             population=48,
             search_prompts=32,
-            selection_prompts=196,
+            selection_prompts=154,
             heldout_prompts=48,
         ),
     ),

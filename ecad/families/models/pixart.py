@@ -174,7 +174,7 @@ PIXART = Family(
             guidance_scale=4.0,
             population=40,
             search_prompts=16,
-            selection_prompts=140,
+            selection_prompts=120,
             heldout_prompts=32,
         ),
     ),

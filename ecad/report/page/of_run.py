@@ -65,9 +65,9 @@ class _Found:
 
     @property
     def selected(self) -> list[Logged]:
-        """Of the selection's rounds; what waits for its turn is not counted yet."""
-        files = sorted(self.folder.path.glob("selection-?.jsonl"))
-        return [entry for file in files for entry in read_log(file, scores=False)]
+        """Of the selection's rounds and of what joined them; what waits for its turn is not counted yet."""
+        files = [*sorted(self.folder.path.glob("selection-?.jsonl")), self.folder.path / "refinement.jsonl"]
+        return [entry for file in files if file.exists() for entry in read_log(file, scores=False)]
 
     def facts(self, cost: Mapping[str, str], environment: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
         versions, machine = environment_facts(environment)
