@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecad.arrays import BoolArray
 from ecad.genetic.granularity import Granularity, coarsened
-from ecad.genetic.screening import Screening
 from ecad.schedule import GeneLayout
+
+if TYPE_CHECKING:
+    from ecad.genetic.screening import Screening
 
 # Whatever misses a target by less has met it, in logarithms of cost.
 _CLOSE = 0.005

@@ -2,7 +2,7 @@
 
 A front of a few hundred schedules has gaps, and who wants the best one below some cost gets one that is much cheaper
 and worse. When the first rounds of the selection have shown which schedules are good and not only lucky, slightly
-cheaper variants of these fill the gaps.
+cheaper variants of these fill the gaps. And what is 1.99 times as fast is of no use to somebody who asks for twice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from ecad.genetic import nondominated
 from ecad.genetic.base import Objectives
+from ecad.genetic.trimming import between, trimmed
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, gene_layout, genome_length
 from ecad.schedule.genome import genome_from_hex
@@ -28,6 +29,9 @@ REFINED, _IN_A_GAP = 14, 3
 # Costs are at least so far apart, in logarithms; where less than this share of the useful quality is at stake, nobody
 # would notice.
 _DISTANCE, _NOTICED = 0.02, 0.025
+
+# What people ask for: a schedule that misses it by less than the distance above gets a variant that does not.
+_SPEEDUPS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 def refined(
@@ -43,8 +47,6 @@ def refined(
     are the qualities below which a schedule is of no use and above which it counts as lossless. Losses are differences
     to the uncached model on the same images. Deterministic.
     """
-    from ecad.genetic.trimming import between, trimmed
-
     reference = Schedule.all_recompute(run.shape).digest()
     screening = screening_of(run.shape, run.calibration, run.evaluator.cost_of)
     if reference not in found or screening is None:
@@ -71,9 +73,8 @@ def refined(
     known = {each.key for each in candidates}
     generation = max(each.generation for each in candidates) + 1
     layout, made = gene_layout(run.shape), list[Candidate]()
-    for cheaper, dearer in _widest_gaps(front, answers, _NOTICED * most):
-        low, high = answers[[cheaper, dearer], 0]
-        targets = between(high, low, _DISTANCE, _IN_A_GAP)
+    for cheaper, dearer, targets in _gaps(front, answers, _NOTICED * most):
+        low = answers[cheaper, 0]
         for genome in trimmed(genomes[dearer], layout, screening, targets, run.settings.granularity):
             candidate = make_candidate(genome, run.shape, generation, len(made))
             is_between = cost_objective(run.evaluator.cost_of(candidate.schedule)) > low
@@ -83,15 +84,20 @@ def refined(
     return made
 
 
-def _widest_gaps(front: Sequence[int], objectives: Objectives, noticed: float) -> list[tuple[int, int]]:
-    """Neighbours of a front, the cheaper one first, whose losses differ by more than what is `noticed`.
+def _gaps(front: Sequence[int], objectives: Objectives, noticed: float) -> list[tuple[int, int, list[float]]]:
+    """Neighbours of a front, the cheaper one first, with the costs that are missing between them.
 
-    `front` has indices into `objectives`, cheapest first. First come those that take most from the front's hypervolume.
+    `front` has indices into `objectives`, cheapest first. First come those that just miss a speedup that people ask
+    for, then those that take most from the front's hypervolume and whose losses differ by more than what is `noticed`.
     """
-
-    def differences(pair: tuple[int, int]) -> tuple[float, float]:
-        cost, loss = objectives[pair[1]] - objectives[pair[0]]
-        return float(cost), float(-loss)
-
-    pairs = [pair for pair in pairwise(front) if differences(pair)[1] > noticed]
-    return sorted(pairs, key=lambda pair: math.prod(differences(pair)), reverse=True)
+    found = []
+    for cheaper, dearer in pairwise(front):
+        (low, worse), (high, better) = objectives[cheaper], objectives[dearer]
+        missed = [
+            -math.log(each) for each in _SPEEDUPS if low < -math.log(each) < high < _DISTANCE - math.log(each)
+        ]
+        filling = between(high, low, _DISTANCE, _IN_A_GAP) if worse - better > noticed else []
+        if missed or filling:
+            order = bool(missed), (high - low) * (worse - better)
+            found.append((order, (cheaper, dearer, sorted({*missed, *filling}, reverse=True))))
+    return [gap for _, gap in sorted(found, key=lambda each: each[0], reverse=True)]

@@ -47,12 +47,17 @@ def main() -> None:
 
 
 def _scores_by_place(folder: RunFolder) -> dict[tuple[int, int], tuple[float, Scores]]:
-    """(generation, index) -> cost, and scores in the search and in each round of its selection that it was in."""
+    """(generation, index) -> cost, and scores in the search and in each round of its selection that it was in.
+
+    Variants, which join before the last round, have met the prompts of all earlier ones.
+    """
+    selections = sorted(folder.path.glob("selection-?.jsonl"))
+    variants = list(folder.path.glob("refinement.jsonl"))
     rounds: list[dict[str, Logged]] = []
-    for path in [folder.path / "evaluations.jsonl", *sorted(folder.path.glob("selection-?.jsonl"))]:
+    for path in [folder.path / "evaluations.jsonl", *selections[:-1], *variants, *selections[-1:]]:
         rounds.append({each.evaluation.key: each for each in read_log(path)})
     found = {}
-    for key, each in rounds[0].items():
+    for key, each in {key: each for one in reversed(rounds) for key, each in one.items()}.items():
         scores = [one[key].evaluation.scores for one in rounds if key in one]
         found[each.generation, each.index] = (each.evaluation.cost, np.concatenate(scores))
     return found

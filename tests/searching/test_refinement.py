@@ -19,7 +19,7 @@ from ecad.genetic import nondominated
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, from_genome, genome_length, to_genome
 from ecad.searching.history import make_candidate
-from ecad.searching.refinement import REFINED, refined
+from ecad.searching.refinement import REFINED, _gaps, refined
 from ecad.searching.selection import select
 from ecad.storage import RunFolder
 
@@ -99,6 +99,17 @@ def test_variants_that_the_search_has_asked_for_are_not_made_again() -> None:
 
 def test_without_the_uncached_model_there_are_no_losses_and_no_variants() -> None:
     assert made(found={key: each for key, each in FOUND.items() if key != UNCACHED}) == []
+
+
+def test_what_just_misses_a_round_speedup_comes_first() -> None:
+    costs, losses = np.array([0.3, 0.45, 0.505, 0.7, 0.71, 1.0]), np.array([0.2, 0.1, 0.09, 0.09, 0.05, 0.0])
+    objectives = np.stack([np.log(costs), losses], axis=1)
+    gaps = _gaps(range(6), objectives, noticed=0.03)
+    assert [gap[:2] for gap in gaps] == [(1, 2), (0, 1), (4, 5)]
+    missed, *filling = [np.exp(targets) for _, _, targets in gaps]
+    np.testing.assert_allclose(missed, [0.5])  # its losses are too near for more
+    np.testing.assert_allclose(filling[0], 0.45 * (0.3 / 0.45) ** np.array([0.25, 0.5, 0.75]))
+    assert len(filling[1]) == 3
 
 
 def test_a_front_of_one_has_no_gaps() -> None:
