@@ -8,8 +8,9 @@ cheaper variants of these fill the gaps. And what is 1.99 times as fast is of no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, gene_layout, genome_length
 from ecad.schedule.genome import genome_from_hex
 from ecad.searching.history import cost_objective, make_candidate, screening_of
-from ecad.searching.luck import by_prompt, probable_change
+from ecad.searching.luck import by_prompt, is_worse_by, probable_change
 from ecad.searching.setup import PreparedRun
 
 # At most so many schedules are made, where they matter most, and so many in one gap.
@@ -34,14 +35,22 @@ _DISTANCE, _NOTICED = 0.02, 0.025
 _SPEEDUPS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
+class Variant(NamedTuple):
+    """A cheaper schedule. `instead_of` is the key of the one that it comes from, if the two are next to each other and
+    only this one has a speedup that people ask for."""
+
+    candidate: Candidate
+    instead_of: str | None
+
+
 def refined(
     run: PreparedRun,
     candidates: Sequence[Candidate],
     searched: Mapping[str, Evaluation],
     found: Mapping[str, Evaluation],
     limits: tuple[float, float],
-) -> list[Candidate]:
-    """Candidates that nobody asked for yet, cheaper variants of the front of `found`.
+) -> list[Variant]:
+    """What nobody asked for yet: cheaper variants of the front of `found`.
 
     `searched` has all evaluations of the search by key, `found` those that met more prompts, on all of theirs; `limits`
     are the qualities below which a schedule is of no use and above which it counts as lossless. Losses are differences
@@ -72,16 +81,33 @@ def refined(
     ]
     known = {each.key for each in candidates}
     generation = max(each.generation for each in candidates) + 1
-    layout, made = gene_layout(run.shape), list[Candidate]()
+    layout, made = gene_layout(run.shape), list[Variant]()
     for cheaper, dearer, targets in _gaps(front, answers, _NOTICED * most):
-        low = answers[cheaper, 0]
+        low, high = answers[[cheaper, dearer], 0]
         for genome in trimmed(genomes[dearer], layout, screening, targets, run.settings.granularity):
             candidate = make_candidate(genome, run.shape, generation, len(made))
-            is_between = cost_objective(run.evaluator.cost_of(candidate.schedule)) > low
-            if is_between and candidate.key not in known and len(made) < REFINED:
+            cost = cost_objective(run.evaluator.cost_of(candidate.schedule))
+            if cost > low and candidate.key not in known and len(made) < REFINED:
                 known.add(candidate.key)
-                made.append(candidate)
+                made.append(Variant(candidate, distinct[dearer].key if cost > high - _DISTANCE else None))
     return made
+
+
+def replaced(
+    variants: Sequence[Variant], found: Mapping[str, Evaluation], simple: Set[str]
+) -> frozenset[str]:
+    """Keys of what variants stand in for, unless these were found to be worse by a standard error of the difference.
+
+    What is `simple` (keys) stays: it was not chosen by its scores.
+    """
+    return frozenset(
+        parent
+        for candidate, parent in variants
+        if parent is not None
+        and parent not in simple
+        and candidate.key in found
+        and not is_worse_by(found[candidate.key], found[parent], 1.0)
+    )
 
 
 def _gaps(front: Sequence[int], objectives: Objectives, noticed: float) -> list[tuple[int, int, list[float]]]:

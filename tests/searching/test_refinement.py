@@ -19,7 +19,7 @@ from ecad.genetic import nondominated
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, from_genome, genome_length, to_genome
 from ecad.searching.history import make_candidate
-from ecad.searching.refinement import REFINED, _gaps, refined
+from ecad.searching.refinement import REFINED, Variant, _gaps, refined, replaced
 from ecad.searching.selection import select
 from ecad.storage import RunFolder
 
@@ -62,7 +62,7 @@ FOUND = {candidate.key: evaluated(candidate, 4) for candidate in CANDIDATES if c
 
 
 def made(candidates: list[Candidate] = CANDIDATES, found: dict[str, Evaluation] = FOUND) -> list[Candidate]:
-    return refined(RUN, candidates, SEARCHED, found, LIMITS)
+    return [each.candidate for each in refined(RUN, candidates, SEARCHED, found, LIMITS)]
 
 
 def test_variants_fill_the_gaps_of_the_front() -> None:
@@ -110,6 +110,25 @@ def test_what_just_misses_a_round_speedup_comes_first() -> None:
     np.testing.assert_allclose(missed, [0.5])  # its losses are too near for more
     np.testing.assert_allclose(filling[0], 0.45 * (0.3 / 0.45) ** np.array([0.25, 0.5, 0.75]))
     assert len(filling[1]) == 3
+
+
+def test_a_variant_with_a_round_speedup_stands_in_for_what_just_misses_it() -> None:
+    def scored(*scores: float) -> Evaluation:
+        return Evaluation("", 0.5, float(np.mean(scores)), scores, 1)
+
+    def stays(*scores: float, simple: bool = False, instead_of: str | None = "missed") -> bool:
+        found = {"missed": scored(0.9, 0.8, 0.7, 0.8), CANDIDATES[0].key: scored(*scores)}
+        variants = [Variant(CANDIDATES[0], instead_of)]
+        return not replaced(variants, found, {"missed"} if simple else frozenset())
+
+    assert not stays(0.9, 0.8, 0.7, 0.8)
+    assert not stays(0.9, 0.7, 0.72, 0.8)  # worse by .02, with a standard error of .03
+    assert stays(0.89, 0.79, 0.7, 0.79)
+    assert stays(0.9, 0.8, 0.7, 0.8, simple=True)
+    assert stays(0.9, 0.8, 0.7, 0.8, instead_of=None)
+    assert (
+        replaced([Variant(CANDIDATES[0], "missed")], {}, frozenset()) == frozenset()
+    )  # it could not be evaluated
 
 
 def test_a_front_of_one_has_no_gaps() -> None:
