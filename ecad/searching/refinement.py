@@ -8,7 +8,7 @@ cheaper variants of these fill the gaps. And what is 1.99 times as fast is of no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -93,18 +93,12 @@ def refined(
     return made
 
 
-def replaced(
-    variants: Sequence[Variant], found: Mapping[str, Evaluation], simple: Set[str]
-) -> frozenset[str]:
-    """Keys of what variants stand in for, unless these were found to be worse by a standard error of the difference.
-
-    What is `simple` (keys) stays: it was not chosen by its scores.
-    """
+def replaced(variants: Sequence[Variant], found: Mapping[str, Evaluation]) -> frozenset[str]:
+    """Keys of what variants stand in for, unless these were found to be worse by a standard error of the difference."""
     return frozenset(
         parent
         for candidate, parent in variants
         if parent is not None
-        and parent not in simple
         and candidate.key in found
         and not is_worse_by(found[candidate.key], found[parent], 1.0)
     )

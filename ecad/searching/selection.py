@@ -24,7 +24,7 @@ from ecad.schedule import Schedule
 from ecad.searching.evaluator import ModelEvaluator
 from ecad.searching.history import evaluate_in_order
 from ecad.searching.luck import by_prompt, errors_behind, probable_change
-from ecad.searching.refinement import refined, replaced
+from ecad.searching.refinement import Variant, refined, replaced
 from ecad.searching.setup import PreparedRun
 from ecad.storage import EvaluationLog, RunFolder
 
@@ -68,6 +68,7 @@ def select(
     limits, all_searched = _limits(found.values()), dict(found)
     uncached = Schedule.all_recompute(run.shape).digest()
     sound = [distinct[key] for key in found]
+    variants: list[Variant] = []
     for number, evaluator in enumerate(run.selection_evaluators):
         if 0 < number == len(run.selection_evaluators) - 1 and run.refinement_evaluator is not None:
             variants = refined(run, candidates, all_searched, found, limits)
@@ -76,13 +77,10 @@ def select(
                 _evaluate(made, run.refinement_evaluator, log, executor_on, on_images)
                 made = [candidate for candidate in made if log[candidate.key].is_finite]
                 found.update((candidate.key, log[candidate.key]) for candidate in made)
-            left_out = replaced(
-                variants,
-                {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()},
-                simple,
-            )
-            sound = [candidate for candidate in [*sound, *made] if candidate.key not in left_out]
+            sound += made
         seen = {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()}
+        left_out = replaced(variants, seen)
+        sound = [candidate for candidate in sound if candidate.key not in left_out]
         chosen = finalists(sound, seen, FINALISTS[number], limits, simple, uncached)
         with EvaluationLog(folder.path / f"selection-{number + 1}.jsonl") as log:
             _evaluate(chosen, evaluator, log, executor_on, on_images)
