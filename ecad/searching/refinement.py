@@ -21,7 +21,7 @@ from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, gene_layout, genome_length
 from ecad.schedule.genome import genome_from_hex
 from ecad.searching.history import cost_objective, make_candidate, screening_of
-from ecad.searching.luck import by_prompt, is_worse_by, probable_change
+from ecad.searching.luck import by_prompt, probable_change
 from ecad.searching.setup import PreparedRun
 
 # At most so many schedules are made, where they matter most, and so many in one gap.
@@ -37,10 +37,11 @@ _SPEEDUPS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 class Variant(NamedTuple):
     """A cheaper schedule. `instead_of` is the key of the one that it comes from, if the two are next to each other and
-    only this one has a speedup that people ask for."""
+    only this one has a speedup that people ask for; for that it may lose so much more as `tolerated`."""
 
     candidate: Candidate
     instead_of: str | None
+    tolerated: float
 
 
 def refined(
@@ -82,25 +83,27 @@ def refined(
     known = {each.key for each in candidates}
     generation = max(each.generation for each in candidates) + 1
     layout, made = gene_layout(run.shape), list[Variant]()
-    for cheaper, dearer, targets in _gaps(front, answers, _NOTICED * most):
+    noticed = _NOTICED * most
+    for cheaper, dearer, targets in _gaps(front, answers, noticed):
         low, high = answers[[cheaper, dearer], 0]
         for genome in trimmed(genomes[dearer], layout, screening, targets, run.settings.granularity):
             candidate = make_candidate(genome, run.shape, generation, len(made))
             cost = cost_objective(run.evaluator.cost_of(candidate.schedule))
             if cost > low and candidate.key not in known and len(made) < REFINED:
                 known.add(candidate.key)
-                made.append(Variant(candidate, distinct[dearer].key if cost > high - _DISTANCE else None))
+                parent = distinct[dearer].key if cost > high - _DISTANCE else None
+                made.append(Variant(candidate, parent, noticed))
     return made
 
 
 def replaced(variants: Sequence[Variant], found: Mapping[str, Evaluation]) -> frozenset[str]:
-    """Keys of what variants stand in for, unless these were found to be worse by a standard error of the difference."""
+    """Keys of what variants stand in for, unless these lose more than is tolerated."""
     return frozenset(
         parent
-        for candidate, parent in variants
+        for candidate, parent, tolerated in variants
         if parent is not None
         and candidate.key in found
-        and not is_worse_by(found[candidate.key], found[parent], 1.0)
+        and found[candidate.key].quality >= found[parent].quality - tolerated
     )
 
 
