@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ecad.errors import RunError
 from ecad.execution import Executor
 from ecad.genetic import nondominated
 from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker, spread_out
@@ -72,12 +73,9 @@ def select(
     for number, evaluator in enumerate(run.selection_evaluators):
         if 0 < number == len(run.selection_evaluators) - 1 and run.refinement_evaluator is not None:
             variants = refined(run, candidates, all_searched, found, limits)
-            with EvaluationLog(folder.path / "refinement.jsonl") as log:
-                made = [variant.candidate for variant in variants]
-                _evaluate(made, run.refinement_evaluator, log, executor_on, on_images)
-                made = [candidate for candidate in made if log[candidate.key].is_finite]
-                found.update((candidate.key, log[candidate.key]) for candidate in made)
-            sound += made
+            made = [variant.candidate for variant in variants]
+            found |= _scored(made, run.refinement_evaluator, folder, executor_on, on_images)
+            sound += [candidate for candidate in made if candidate.key in found]
         seen = {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()}
         left_out = replaced(variants, seen)
         sound = [candidate for candidate in sound if candidate.key not in left_out]
@@ -91,6 +89,23 @@ def select(
                     _LOGGER.warning("schedule %s is left out of the selection: %s", candidate.key, reason)
             found = {each.key: _joined(found[each.key], log[each.key]) for each in sound}
     return sound, found
+
+
+def _scored(
+    variants: Sequence[Candidate],
+    evaluator: ModelEvaluator,
+    folder: RunFolder,
+    executor_on: ExecutorMaker,
+    on_images: OnImages,
+) -> dict[str, Evaluation]:
+    """The evaluations of those variants that can be evaluated, by key. The selection goes on if none can."""
+    with EvaluationLog(folder.path / "refinement.jsonl") as log:
+        try:
+            _evaluate(variants, evaluator, log, executor_on, on_images)
+        except RunError as error:
+            _LOGGER.warning("the front's gaps are not filled: %s", error)
+        known = [candidate.key for candidate in variants if candidate.key in log]
+        return {key: log[key] for key in known if log[key].is_finite}
 
 
 def _evaluate(

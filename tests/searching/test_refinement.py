@@ -136,9 +136,10 @@ class Lossy:
 
     workers = ()
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, knows_variants: bool = True) -> None:
         self.images: list[int] = []  # of each evaluation
         self._stop_after = stop_after
+        self._knows_variants = knows_variants
 
     @contextmanager
     def on(self, evaluator: Any) -> Iterator[Executor]:
@@ -150,6 +151,9 @@ class Lossy:
             if len(self.images) == self._stop_after:
                 raise KeyboardInterrupt
             self.images.append(self._evaluator.images_per_evaluation)
+            if self.images[-1] == 3 and not self._knows_variants:
+                yield candidate, Evaluation.failed(candidate.key, "ValueError: no")
+                continue
             yield candidate, evaluated(candidate, self._evaluator.images_per_evaluation)
 
 
@@ -192,3 +196,15 @@ def test_variants_join_the_finalists_and_a_stopped_selection_continues_to_the_sa
         with pytest.raises(KeyboardInterrupt):
             selected(path, Lossy(stop_after))
         assert selected(path, Lossy()) == (keys, logs)
+
+
+def test_a_selection_goes_on_if_no_variant_can_be_evaluated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, logs = selected(tmp_path, Lossy(knows_variants=False))
+    assert keys
+    assert set(keys) <= set(SEARCHED)
+    assert dict(logs)["refinement.jsonl"] == b""
+    assert (
+        "the front's gaps are not filled: all 1 candidates to evaluate failed (ValueError: no)" in caplog.text
+    )
