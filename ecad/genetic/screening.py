@@ -111,7 +111,7 @@ class Screening:
         return sorted(chosen)
 
     def predict(self, genomes: BoolArray) -> Objectives | None:
-        """Costs, exactly, and the expected square roots of what is lost against the best: shape (n, 2).
+        """Objectives of cost, exactly, and the expected square roots of what is lost against the best: shape (n, 2).
 
         None as long as there are too few answers for a model.
         """

@@ -15,7 +15,7 @@ from ecad.schedule import GeneLayout
 if TYPE_CHECKING:
     from ecad.genetic.screening import Screening
 
-# Whatever misses a target by less has met it, in logarithms of cost.
+# What goes last should not go much below the target, in logarithms of cost.
 _CLOSE = 0.005
 
 
@@ -46,7 +46,9 @@ def trimmed(
             usable = np.flatnonzero(is_near if is_near.any() else saved > 0)
             if len(usable) == 0:
                 return
-            ranked = usable[np.argsort(lost[usable] / saved[usable], kind="stable")]
+            # Where nothing is expected to be lost, what saves most goes first.
+            rates = lost[usable].clip(min=0.0) / saved[usable]
+            ranked = usable[np.lexsort([-saved[usable], rates])]
             # Several at a time, as long as that is half of the way: to ask the model again each time takes too long.
             several = max(1, int(np.searchsorted(np.cumsum(saved[ranked]), (cost - target) / 2)))
             [genome] = coarsened(genome[None] & ~gone[ranked[:several]].any(axis=0), layout, finest)

@@ -104,14 +104,10 @@ def _plan_with(schedule: Schedule, first_step: int, found: Sequence[Stretch]) ->
             else:
                 is_read = runs[name][:, :, consumers]
             is_read = is_read & present[:, indices]
-            is_flagged, is_run, is_kept = (
-                flagged[:, :, indices],
-                np.zeros_like(is_read),
-                np.zeros_like(is_read),
-            )
-            read_later = np.zeros(
-                is_read.shape[1:], dtype=np.bool_
-            )  # is the value before `step` read from it on?
+            is_flagged = flagged[:, :, indices]
+            is_run, is_kept = np.zeros_like(is_read), np.zeros_like(is_read)
+            # Is the value before `step` read from it on?
+            read_later = np.zeros(is_read.shape[1:], dtype=np.bool_)
             for step in reversed(range(first_step, schedule.steps)):
                 is_kept[step] = read_later
                 is_needed = is_read[step] | read_later

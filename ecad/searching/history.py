@@ -93,13 +93,13 @@ def screening_of(
 
 
 def evaluate_in_order(
-    candidates: Sequence[Candidate], executor: Executor, log: EvaluationLog
+    candidates: Sequence[Candidate], executor: Executor, log: EvaluationLog, is_sound: bool = False
 ) -> Iterator[Candidate]:
     """Evaluate the candidates that are not in the log, and log them. Yields each one after it was logged.
 
     The log is written in the order of the candidates, whatever finishes first: its content depends on nothing
     but the settings. Results that are early are saved beside it until their turn comes. If none of the candidates
-    can be scored, the fault is not theirs: RunError, and nothing is logged.
+    can be scored, the fault is not theirs: RunError, and nothing is logged; unless the evaluation is known to be sound.
     """
     missing: dict[str, Candidate] = {}
     for candidate in candidates:
@@ -109,7 +109,9 @@ def evaluate_in_order(
     waiting = deque(missing.values())
     ready = {key: evaluation for key, evaluation in log.held.items() if key in missing}
     to_do = [candidate for candidate in missing.values() if candidate.key not in ready]
-    is_sound = bool(ready) or any(log[each.key].was_scored for each in candidates if each.key in log)
+    is_sound = (
+        is_sound or bool(ready) or any(log[each.key].was_scored for each in candidates if each.key in log)
+    )
 
     def log_in_turn() -> Iterator[Candidate]:
         while is_sound and waiting and waiting[0].key in ready:

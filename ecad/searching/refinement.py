@@ -53,26 +53,28 @@ def refined(
 ) -> list[Variant]:
     """What nobody asked for yet: cheaper variants of the front of `found`.
 
-    `searched` has all evaluations of the search by key, `found` those that met more prompts, on all of theirs; `limits`
-    are the qualities below which a schedule is of no use and above which it counts as lossless. Losses are differences
-    to the uncached model on the same images. Deterministic.
+    `searched` has the evaluations of the search by key, `found` those that met more prompts, on all of theirs, failures
+    in neither; `limits` are the qualities below which a schedule is of no use and above which it counts as lossless.
+    Losses are differences to the uncached model on the same images. Deterministic.
     """
     reference = Schedule.all_recompute(run.shape).digest()
     screening = screening_of(run.shape, run.calibration, run.evaluator.cost_of)
     if reference not in found or screening is None:
         return []
     most = searched[reference].quality - limits[0]
+    noticed = _NOTICED * most
     seeds = run.settings.seeds_per_prompt
 
-    def objectives(key: str) -> tuple[float, float]:
-        known = found if key in found else searched
-        if not known[key].is_finite:
-            return math.nan, math.nan
-        loss = -probable_change(by_prompt(known[key], seeds), by_prompt(known[reference], seeds))
-        return cost_objective(known[key].cost) if loss <= most else math.nan, loss
+    def answer(key: str) -> tuple[float, float]:
+        """What is minimised, of one schedule: the more prompts it has met, the more is known."""
+        evaluations = found if key in found else searched
+        loss = -probable_change(by_prompt(evaluations[key], seeds), by_prompt(evaluations[reference], seeds))
+        return cost_objective(evaluations[key].cost) if loss <= most else math.nan, loss
 
-    distinct = list({each.key: each for each in reversed(candidates) if each.key in searched}.values())[::-1]
-    answers = np.array([objectives(candidate.key) for candidate in distinct])
+    # The best known ones last: of a long search the model takes the newest answers.
+    of_search = {each.key: each for each in candidates if each.key in searched}
+    distinct = sorted(of_search.values(), key=lambda each: each.key in found)
+    answers = np.array([answer(candidate.key) for candidate in distinct])
     genomes = np.stack([genome_from_hex(each.genome, genome_length(run.shape)) for each in distinct])
     screening.tell(genomes, answers)
     of_found = [index for index, each in enumerate(distinct) if each.key in found]
@@ -80,30 +82,31 @@ def refined(
         of_found[place]
         for place in nondominated(answers[of_found, 0].tolist(), (-answers[of_found, 1]).tolist())
     ]
-    known = {each.key for each in candidates}
+    asked = {each.key for each in candidates}
     generation = max(each.generation for each in candidates) + 1
     layout, made = gene_layout(run.shape), list[Variant]()
-    noticed = _NOTICED * most
     for cheaper, dearer, targets in _gaps(front, answers, noticed):
         low, high = answers[[cheaper, dearer], 0]
         for genome in trimmed(genomes[dearer], layout, screening, targets, run.settings.granularity):
             candidate = make_candidate(genome, run.shape, generation, len(made))
             cost = cost_objective(run.evaluator.cost_of(candidate.schedule))
-            if cost > low and candidate.key not in known and len(made) < REFINED:
-                known.add(candidate.key)
+            if cost > low and candidate.key not in asked:
+                asked.add(candidate.key)
                 parent = distinct[dearer].key if cost > high - _DISTANCE else None
                 made.append(Variant(candidate, parent, noticed))
+                if len(made) == REFINED:
+                    return made
     return made
 
 
-def replaced(variants: Sequence[Variant], found: Mapping[str, Evaluation]) -> frozenset[str]:
-    """Keys of what variants stand in for, unless these lose more than is tolerated."""
+def replaced(variants: Sequence[Variant], found: Mapping[str, Evaluation], useful: float) -> frozenset[str]:
+    """Keys of what variants stand in for, unless these lose more than is tolerated or are of no use."""
     return frozenset(
         parent
         for candidate, parent, tolerated in variants
         if parent is not None
         and candidate.key in found
-        and found[candidate.key].quality >= found[parent].quality - tolerated
+        and found[candidate.key].quality >= max(useful, found[parent].quality - tolerated)
     )
 
 
@@ -111,16 +114,17 @@ def _gaps(front: Sequence[int], objectives: Objectives, noticed: float) -> list[
     """Neighbours of a front, the cheaper one first, with the costs that are missing between them.
 
     `front` has indices into `objectives`, cheapest first. First come those that just miss a speedup that people ask
-    for, then those that take most from the front's hypervolume and whose losses differ by more than what is `noticed`.
+    for, which the next one has by far more; then those that take most from the front's hypervolume and whose losses
+    differ by more than what is `noticed`.
     """
     found = []
     for cheaper, dearer in pairwise(front):
         (low, worse), (high, better) = objectives[cheaper], objectives[dearer]
-        missed = [
-            -math.log(each) for each in _SPEEDUPS if low < -math.log(each) < high < _DISTANCE - math.log(each)
-        ]
+        missed = [-math.log(each) for each in _SPEEDUPS if 0 < high + math.log(each) < _DISTANCE]
+        missed = [each for each in missed if low < each - _DISTANCE]
         filling = between(high, low, _DISTANCE, _IN_A_GAP) if worse - better > noticed else []
-        if missed or filling:
+        apart = [each for each in filling if all(abs(each - other) >= _DISTANCE for other in missed)]
+        if missed or apart:
             order = bool(missed), (high - low) * (worse - better)
-            found.append((order, (cheaper, dearer, sorted({*missed, *filling}, reverse=True))))
+            found.append((order, (cheaper, dearer, sorted([*missed, *apart], reverse=True))))
     return [gap for _, gap in sorted(found, key=lambda each: each[0], reverse=True)]

@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ecad.errors import RunError
 from ecad.execution import Executor
 from ecad.genetic import nondominated
 from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker, spread_out
@@ -74,38 +73,21 @@ def select(
         if 0 < number == len(run.selection_evaluators) - 1 and run.refinement_evaluator is not None:
             variants = refined(run, candidates, all_searched, found, limits)
             made = [variant.candidate for variant in variants]
-            found |= _scored(made, run.refinement_evaluator, folder, executor_on, on_images)
-            sound += [candidate for candidate in made if candidate.key in found]
+            with EvaluationLog(folder.path / "refinement.jsonl") as log:
+                # Others have been scored: where none of these can be, that is their fault.
+                _evaluate(made, run.refinement_evaluator, log, executor_on, on_images, is_sound=True)
+                made = _without_failures(made, log)
+                found |= {candidate.key: log[candidate.key] for candidate in made}
+            sound += made
         seen = {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()}
-        left_out = replaced(variants, seen)
+        left_out = replaced(variants, seen, limits[0])
         sound = [candidate for candidate in sound if candidate.key not in left_out]
         chosen = finalists(sound, seen, FINALISTS[number], limits, simple, uncached)
         with EvaluationLog(folder.path / f"selection-{number + 1}.jsonl") as log:
             _evaluate(chosen, evaluator, log, executor_on, on_images)
-            sound = [candidate for candidate in chosen if log[candidate.key].is_finite]
-            for candidate in chosen:
-                if candidate not in sound:
-                    reason = log[candidate.key].failure
-                    _LOGGER.warning("schedule %s is left out of the selection: %s", candidate.key, reason)
+            sound = _without_failures(chosen, log)
             found = {each.key: _joined(found[each.key], log[each.key]) for each in sound}
     return sound, found
-
-
-def _scored(
-    variants: Sequence[Candidate],
-    evaluator: ModelEvaluator,
-    folder: RunFolder,
-    executor_on: ExecutorMaker,
-    on_images: OnImages,
-) -> dict[str, Evaluation]:
-    """The evaluations of those variants that can be evaluated, by key. The selection goes on if none can."""
-    with EvaluationLog(folder.path / "refinement.jsonl") as log:
-        try:
-            _evaluate(variants, evaluator, log, executor_on, on_images)
-        except RunError as error:
-            _LOGGER.warning("the front's gaps are not filled: %s", error)
-        known = [candidate.key for candidate in variants if candidate.key in log]
-        return {key: log[key] for key in known if log[key].is_finite}
 
 
 def _evaluate(
@@ -114,18 +96,28 @@ def _evaluate(
     log: EvaluationLog,
     executor_on: ExecutorMaker,
     on_images: OnImages,
+    is_sound: bool = False,
 ) -> None:
-    """Of one round, what is not in its log yet."""
+    """Of one round, what is not in its log yet. `is_sound` is as in `evaluate_in_order`."""
     images = evaluator.images_per_evaluation
     # The log may hold more: finalists of the same search when it had fewer generations.
     done = sum(candidate.key in log for candidate in chosen) * images
     on_images(done, len(chosen) * images, ())
     if done < len(chosen) * images:
         with executor_on(evaluator) as executor:
-            for _ in evaluate_in_order(chosen, executor, log):
+            for _ in evaluate_in_order(chosen, executor, log, is_sound):
                 done += images
                 on_images(done, len(chosen) * images, executor.workers)
     log.release()
+
+
+def _without_failures(chosen: Sequence[Candidate], log: EvaluationLog) -> list[Candidate]:
+    """Those that could be evaluated; the log of the program says why the others are left out."""
+    for candidate in chosen:
+        if not log[candidate.key].is_finite:
+            reason = log[candidate.key].failure
+            _LOGGER.warning("schedule %s is left out of the selection: %s", candidate.key, reason)
+    return [candidate for candidate in chosen if log[candidate.key].is_finite]
 
 
 def _limits(evaluations: Iterable[Evaluation]) -> tuple[float, float]:

@@ -106,6 +106,7 @@ def prepare(
     for part in _rounds(selection_prompts):
         first_seed = sum(each.images_per_evaluation for each in (evaluator, *selection_evaluators))
         selection_evaluators.append(evaluator_on(part, first_seed))
+    # One on all prompts instead of several one after another: workers that start take seconds.
     refinement_evaluator = None
     if len(selection_evaluators) > 1:
         before_last = sum(len(each.prompts) for each in (evaluator, *selection_evaluators[:-1]))

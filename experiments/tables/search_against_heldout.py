@@ -33,21 +33,21 @@ def main() -> None:
             parser.error(f"{path} is missing: give the folder of an evaluation, and then that of a run")
     heldout, _ = scores_of_rows(options.out, options.metric)
     folder = RunFolder.existing(options.run)
-    searched = _scores_by_place(folder)
-    uncached = max(searched, key=lambda place: searched[place][0])
+    searched = _scores_by_key(folder)
+    uncached = max(searched, key=lambda key: searched[key][0])
     print("| schedule | compute | images | the search saw | held-out |\n|---|---|---|---|---|")
     for name, schedule in folder.read_front().items():
         if name not in heldout:
             raise SystemExit(f"{options.out} has no row {name} of the front of {options.run}")
-        cost, mine = searched[schedule.provenance["generation"], schedule.provenance["index"]]
+        cost, mine = searched[schedule.digest()]
         lost = mine - searched[uncached][1][: len(mine)]
         print(
             f"| {name} | {cost:.3f} | {len(lost)} | {_text(lost)} | {_text(heldout[name] - heldout['uncached'])} |"
         )
 
 
-def _scores_by_place(folder: RunFolder) -> dict[tuple[int, int], tuple[float, Scores]]:
-    """(generation, index) -> cost, and scores in the search and in each round of its selection that it was in.
+def _scores_by_key(folder: RunFolder) -> dict[str, tuple[float, Scores]]:
+    """Key of a schedule -> cost, and scores in the search and in each round of its selection that it was in.
 
     Variants, which join before the last round, have met the prompts of all earlier ones.
     """
@@ -59,7 +59,7 @@ def _scores_by_place(folder: RunFolder) -> dict[tuple[int, int], tuple[float, Sc
     found = {}
     for key, each in {key: each for one in reversed(rounds) for key, each in one.items()}.items():
         scores = [one[key].evaluation.scores for one in rounds if key in one]
-        found[each.generation, each.index] = (each.evaluation.cost, np.concatenate(scores))
+        found[key] = (each.evaluation.cost, np.concatenate(scores))
     return found
 
 

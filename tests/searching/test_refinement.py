@@ -102,7 +102,7 @@ def test_without_the_uncached_model_there_are_no_losses_and_no_variants() -> Non
 
 
 def test_what_just_misses_a_round_speedup_comes_first() -> None:
-    costs, losses = np.array([0.3, 0.45, 0.505, 0.7, 0.71, 1.0]), np.array([0.2, 0.1, 0.09, 0.09, 0.05, 0.0])
+    costs, losses = np.array([0.3, 0.45, 0.505, 0.66, 0.67, 1.0]), np.array([0.2, 0.1, 0.09, 0.09, 0.05, 0.0])
     objectives = np.stack([np.log(costs), losses], axis=1)
     gaps = _gaps(range(6), objectives, noticed=0.03)
     assert [gap[:2] for gap in gaps] == [(1, 2), (0, 1), (4, 5)]
@@ -113,18 +113,21 @@ def test_what_just_misses_a_round_speedup_comes_first() -> None:
 
 
 def test_a_variant_with_a_round_speedup_stands_in_for_what_just_misses_it() -> None:
-    def stays(quality: float, instead_of: str | None = "missed") -> bool:
+    def stays(quality: float, instead_of: str | None = "missed", useful: float = 0.5) -> bool:
         found = {
             key: Evaluation(key, 0.5, value, (value,), 1)
             for key, value in (("missed", 0.8), (CANDIDATES[0].key, quality))
         }
-        return not replaced([Variant(CANDIDATES[0], instead_of, 0.01)], found)
+        return not replaced([Variant(CANDIDATES[0], instead_of, 0.01)], found, useful)
 
     assert not stays(0.81)
     assert not stays(0.795)
     assert stays(0.785)
+    assert stays(0.795, useful=0.799)
     assert stays(0.8, instead_of=None)
-    assert replaced([Variant(CANDIDATES[0], "missed", 0.01)], {}) == frozenset()  # it could not be evaluated
+    assert (
+        replaced([Variant(CANDIDATES[0], "missed", 0.01)], {}, 0.5) == frozenset()
+    )  # it could not be evaluated
 
 
 def test_a_front_of_one_has_no_gaps() -> None:
@@ -201,10 +204,34 @@ def test_variants_join_the_finalists_and_a_stopped_selection_continues_to_the_sa
 def test_a_selection_goes_on_if_no_variant_can_be_evaluated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys, logs = selected(tmp_path, Lossy(knows_variants=False))
+    executor = Lossy(knows_variants=False)
+    keys, logs = selected(tmp_path, executor)
     assert keys
     assert set(keys) <= set(SEARCHED)
-    assert dict(logs)["refinement.jsonl"] == b""
-    assert (
-        "the front's gaps are not filled: all 1 candidates to evaluate failed (ValueError: no)" in caplog.text
+    assert dict(logs)["refinement.jsonl"].count(b"ValueError: no") == executor.images.count(3) > 0
+    assert "is left out of the selection: ValueError: no" in caplog.text
+    again = Lossy()
+    assert selected(tmp_path, again) == (keys, logs)
+    assert again.images == []
+
+
+def test_what_just_misses_a_round_speedup_makes_room(tmp_path: Path) -> None:
+    """Everything costs as much more as it takes for the dearest one but the uncached to be 1.99 times as fast."""
+    few = sorted((each for each in CANDIDATES if each.key in FOUND), key=lambda each: cost_of(each.schedule))
+    parent = few[-2]
+    factor = 1 / 1.99 / cost_of(parent.schedule)
+
+    def cheaper(evaluation: Evaluation) -> Evaluation:
+        return replace(evaluation, cost=evaluation.cost * factor)
+
+    run: Any = SimpleNamespace(
+        **{**vars(RUN), "evaluator": SimpleNamespace(cost_of=lambda schedule: factor * cost_of(schedule))}
     )
+    searched = {key: cheaper(each) for key, each in SEARCHED.items()}
+    found = {key: cheaper(each) for key, each in FOUND.items()}
+    # Nothing else has nearly that speedup.
+    found = {key: each for key, each in found.items() if each.cost < 0.45 or key in (parent.key, UNCACHED)}
+    first = refined(run, CANDIDATES, searched, found, LIMITS)[0]
+    assert first.instead_of == parent.key
+    assert 0.98 / 2 < factor * cost_of(first.candidate.schedule) <= 1 / 2
+    assert 0.0 < first.tolerated < 0.05

@@ -435,6 +435,11 @@ def test_selection_prompts_go_on_with_the_seeds_of_the_search(
             run = prepare(folder, SearchSettings.from_mapping(values).resolved(), False)
             parts = [run.evaluator, *run.selection_evaluators]
             assert [part.images_per_evaluation for part in parts] == ([2, 2, 2] if selection else [6])
-            return [float(score) for part in parts for score in part.scores(None)]
+            found = [float(score) for part in parts for score in part.scores(None)]
+            # Variants meet what finalists have met before the last round.
+            assert (run.refinement_evaluator is not None) == bool(selection)
+            if run.refinement_evaluator is not None:
+                assert run.refinement_evaluator.scores(None).tolist() == found[:4]
+            return found
 
     assert scores(1, 2) == scores(3, 0)
