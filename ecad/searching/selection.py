@@ -73,11 +73,12 @@ def select(
         if 0 < number == len(run.selection_evaluators) - 1 and run.refinement_evaluator is not None:
             variants = refined(run, candidates, all_searched, found, limits)
             made = [variant.candidate for variant in variants]
-            with EvaluationLog(folder.path / "refinement.jsonl") as log:
-                # Others have been scored: where none of these can be, that is their fault.
-                _evaluate(made, run.refinement_evaluator, log, executor_on, on_images, is_sound=True)
-                made = _without_failures(made, log)
-                found |= {candidate.key: log[candidate.key] for candidate in made}
+            if made:
+                with EvaluationLog(folder.path / "refinement.jsonl") as log:
+                    # Others have been scored: where none of these can be, that is their fault.
+                    _evaluate(made, run.refinement_evaluator, log, executor_on, on_images, is_sound=True)
+                    made = _without_failures(made, log)
+                    found |= {candidate.key: log[candidate.key] for candidate in made}
             sound += made
         seen = {key: by_prompt(each, run.settings.seeds_per_prompt) for key, each in found.items()}
         left_out = replaced(variants, seen, limits[0])

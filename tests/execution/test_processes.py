@@ -269,7 +269,6 @@ def test_the_command_on_ray_gives_the_local_bytes(
         "config.yaml",
         "evaluations.jsonl",
         "selection-1.jsonl",
-        "refinement.jsonl",
         "selection-2.jsonl",
         "history.json",
     ):

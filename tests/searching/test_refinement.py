@@ -18,6 +18,7 @@ from ecad.execution import Executor
 from ecad.genetic import nondominated
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, from_genome, genome_length, to_genome
+from ecad.searching import selection
 from ecad.searching.history import make_candidate
 from ecad.searching.refinement import REFINED, Variant, _gaps, refined, replaced
 from ecad.searching.selection import select
@@ -175,7 +176,16 @@ def selected(path: Path, executor: Lossy) -> tuple[list[str], list[tuple[str, by
         for candidate in few:
             if candidate.key not in folder.log:
                 folder.log.append(candidate, SEARCHED[candidate.key])
-        kept, evaluations = select(run, few, frozenset(), folder, executor.on)  # type: ignore[arg-type]
+        totals: list[int] = []
+        kept, evaluations = select(
+            run,  # type: ignore[arg-type]
+            few,
+            frozenset(),
+            folder,
+            executor.on,
+            lambda done, total, workers: totals.append(total),
+        )
+    assert min(totals) > 0  # displays divide by it
     assert {len(evaluations[candidate.key].scores) for candidate in kept} == {5}
     logs = [(file.name, file.read_bytes()) for file in sorted(path.glob("*.jsonl"))]
     return [candidate.key for candidate in kept], logs
@@ -235,3 +245,14 @@ def test_what_just_misses_a_round_speedup_makes_room(tmp_path: Path) -> None:
     assert first.instead_of == parent.key
     assert 0.98 / 2 < factor * cost_of(first.candidate.schedule) <= 1 / 2
     assert 0.0 < first.tolerated < 0.05
+
+
+def test_without_variants_nothing_is_evaluated_or_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "refined", lambda *given: [])
+    executor = Lossy()
+    keys, logs = selected(tmp_path, executor)
+    assert set(keys) <= set(SEARCHED)
+    assert [name for name, _ in logs] == ["evaluations.jsonl", "selection-1.jsonl", "selection-2.jsonl"]
+    assert 3 not in executor.images
