@@ -27,12 +27,9 @@ from ecad.scoring import Scorer
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.searching.setup import PreparedRun, family_text, subject_elsewhere
 
-# Batches whose latency is measured where workers make the others: the second one confirms the first, and what is in
-# doubt then is timed again (`ecad.measuring.timing`).
-TIMED_BATCHES = 2
-
-# How often what is in doubt is timed again at most; `ecad evaluate` takes more time for that.
-_FURTHER_ROUNDS = 1
+# Batches whose latency is measured where workers make the others: the second one confirms the first. What is in doubt
+# then (`ecad.measuring.timing`) is said to be; `ecad evaluate` takes the time to measure it again.
+TIMED_BATCHES, _FURTHER_ROUNDS = 2, 0
 
 OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
 

@@ -25,7 +25,7 @@ from ecad.searching.run import evolve
 from ecad.storage import RunFolder, StatusFile
 
 ADDRESS = "FAKE_SEARCH_RAY_ADDRESS"  # of a cluster to join, if set
-CONFIG = toy_settings(generations=8, population=12)
+CONFIG = toy_settings(generations=12, population=12)  # more than twenty kills take, where a disk is fast
 
 
 def fake_search(path: Path, workers: int, seconds: float) -> None:
