@@ -225,7 +225,7 @@ def test_a_selection_goes_on_if_no_variant_can_be_evaluated(
     assert again.images == []
 
 
-def test_what_just_misses_a_round_speedup_makes_room(tmp_path: Path) -> None:
+def test_what_just_misses_a_round_speedup_makes_room() -> None:
     """Everything costs as much more as it takes for the dearest one but the uncached to be 1.99 times as fast."""
     few = sorted((each for each in CANDIDATES if each.key in FOUND), key=lambda each: cost_of(each.schedule))
     parent = few[-2]
