@@ -64,8 +64,8 @@ ARMS = (
     Arm("ecad over whole steps", granularity="steps"),
     Arm("ecad over components", granularity="components"),
 )
-# What is measured by default: by the times of single searches an hour on two cores, with five seeds. An image of pixart-mini costs more than two of
-# flux-mini.
+# What is measured by default: by the times of single searches an hour on two cores, with five seeds. An image of
+# pixart-mini costs more than two of flux-mini.
 BY_DEFAULT = {
     "flux-mini": (
         "ecad",
