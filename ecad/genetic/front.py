@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -40,18 +40,31 @@ def spread_out(front: Sequence[int], costs: Sequence[float], qualities: Sequence
     From the last on: of the two that are nearest to each other, by the ratio of their costs, the one whose loss would
     take less from the area under the front (in log cost).
     """
-    left = sorted(front, key=lambda index: costs[index])
-    dropped: list[int] = []
 
-    def area(place: int) -> float:
+    def area(left: Sequence[int], place: int) -> float:
         cheaper, own, dearer = left[place - 1 : place + 2]
         return math.log(costs[dearer] / costs[own]) * (qualities[own] - qualities[cheaper])
 
+    return _spread_out(front, costs, area)
+
+
+def spread_by_doubt(indices: Iterable[int], costs: Sequence[float], doubts: Mapping[int, float]) -> list[int]:
+    """Any indices, such that the first n are spread over the costs as those of `spread_out` are: of the two that are
+    nearest to each other the one that is more in doubt comes later."""
+    return _spread_out(indices, costs, lambda left, place: -doubts[left[place]])
+
+
+def _spread_out(
+    indices: Iterable[int], costs: Sequence[float], worth: Callable[[Sequence[int], int], float]
+) -> list[int]:
+    """The last one is, of the two nearest to each other, what is worth less at its place, and so on."""
+    left = sorted(indices, key=lambda index: costs[index])
+    dropped: list[int] = []
     while len(left) > 2:
         gaps = [costs[dearer] / costs[cheaper] for cheaper, dearer in pairwise(left)]
         nearest = gaps.index(min(gaps))
         inner = [place for place in (nearest, nearest + 1) if 0 < place < len(left) - 1]
-        dropped.append(left.pop(min(inner, key=area)))
+        dropped.append(left.pop(min(inner, key=lambda place: worth(left, place))))
     return [*left, *reversed(dropped)]
 
 

@@ -21,6 +21,9 @@ from ecad.searching.setup import PreparedRun
 # choice to a user. Where losses grow fast a wide gap costs more than luck does.
 _NEXT = 0.98
 
+# What people ask for. One that is so fast and one that just misses it are not the same choice.
+ROUND_SPEEDUPS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
 # A simple schedule is given up only for one that costs so much less, or is better by so many standard errors.
 _CHEAPER, _ERRORS = 0.95, 1.0
 
@@ -88,7 +91,8 @@ def chosen_front(
     useful: float = -math.inf,
     uncached: Evaluation | None = None,
 ) -> list[int]:
-    """Indices of the front's schedules, dearest and best first: neighbours `_NEXT` apart, none below `useful`.
+    """Indices of the front's schedules, dearest and best first: none is below `useful`, and neighbours are `_NEXT`
+    apart, unless only the cheaper one has one of `ROUND_SPEEDUPS`.
 
     Quality is what probably remains of the `uncached` model's, where that is known (`probable_change`). Where next to
     nothing is lost, the mean of a cheaper schedule is often the higher one by luck. But it differs more from image to
@@ -124,7 +128,8 @@ def chosen_front(
     ]
     kept: list[int] = []
     for index in front:
-        most = _NEXT * (costs[kept[-1]] if kept else 1.0)
+        dearer = costs[kept[-1]] if kept else 1.0
+        most = max([_NEXT * dearer, *_round_costs(costs[index], dearer)])
         if means[index] < useful or costs[index] > most:
             continue
         fitting = [
@@ -134,6 +139,13 @@ def chosen_front(
         ]
         kept.append(index if index in simple else max(fitting, key=qualities.__getitem__, default=index))
     return kept or front[:1]
+
+
+def _round_costs(cost: float, dearer: float) -> list[float]:
+    """Those of round speedups that a schedule of the one cost has and one of the other has not."""
+    # As many steps fewer are as many times less, but for the last bit of a quotient.
+    asked = [(1.0 + 1e-9) / speedup for speedup in ROUND_SPEEDUPS]
+    return [each for each in asked if cost <= each < dearer]
 
 
 def _model_signature(run: PreparedRun) -> dict[str, Any]:

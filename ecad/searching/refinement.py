@@ -20,6 +20,7 @@ from ecad.genetic.trimming import between, trimmed
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule, gene_layout, genome_length
 from ecad.schedule.genome import genome_from_hex
+from ecad.searching.front import ROUND_SPEEDUPS
 from ecad.searching.history import cost_objective, make_candidate, screening_of
 from ecad.searching.luck import by_prompt, probable_change
 from ecad.searching.setup import PreparedRun
@@ -30,9 +31,6 @@ REFINED, _IN_A_GAP = 14, 3
 # Costs are at least so far apart, in logarithms; where less than this share of the useful quality is at stake, nobody
 # would notice.
 _DISTANCE, _NOTICED = 0.02, 0.025
-
-# What people ask for: a schedule that misses it by less than the distance above gets a variant that does not.
-_SPEEDUPS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 class Variant(NamedTuple):
@@ -113,14 +111,14 @@ def replaced(variants: Sequence[Variant], found: Mapping[str, Evaluation], usefu
 def _gaps(front: Sequence[int], objectives: Objectives, noticed: float) -> list[tuple[int, int, list[float]]]:
     """Neighbours of a front, the cheaper one first, with the costs that are missing between them.
 
-    `front` has indices into `objectives`, cheapest first. First come those that just miss a speedup that people ask
-    for, which the next one has by far more; then those that take most from the front's hypervolume and whose losses
-    differ by more than what is `noticed`.
+    `front` has indices into `objectives`, cheapest first. First come those that miss a speedup that people ask for by
+    less than `_DISTANCE`, which the next one has by far more; then those that take most from the front's hypervolume
+    and whose losses differ by more than what is `noticed`.
     """
     found = []
     for cheaper, dearer in pairwise(front):
         (low, worse), (high, better) = objectives[cheaper], objectives[dearer]
-        missed = [-math.log(each) for each in _SPEEDUPS if 0 < high + math.log(each) < _DISTANCE]
+        missed = [-math.log(each) for each in ROUND_SPEEDUPS if 1e-9 < high + math.log(each) < _DISTANCE]
         missed = [each for each in missed if low < each - _DISTANCE]
         filling = between(high, low, _DISTANCE, _IN_A_GAP) if worse - better > noticed else []
         apart = [each for each in filling if all(abs(each - other) >= _DISTANCE for other in missed)]

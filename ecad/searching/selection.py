@@ -17,7 +17,7 @@ import numpy as np
 
 from ecad.execution import Executor
 from ecad.genetic import nondominated
-from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker, spread_out
+from ecad.genetic.front import AIMED_SHARES, USEFUL_SHARE, FrontTracker, spread_by_doubt, spread_out
 from ecad.progress import WorkerReport
 from ecad.records import Candidate, Evaluation
 from ecad.schedule import Schedule
@@ -140,10 +140,10 @@ def finalists(
     """The `count` candidates that are most likely to be on the front, in the order of generations.
 
     Up to `_FRONT_SHARE` of them are on it as it looks now, evenly spread. Next come, up to `_SIMPLE_SHARE`, those that
-    are `simple` (keys) and not clearly worse than the best that costs no more, as a front must not lose to heuristics
-    and masks; then those that are nearest to the front; then what is left of both. Near means: little quality below the
-    best that costs no more. The `uncached` one (a key) is one more, as losses are differences to it
-    (`probable_change`).
+    are `simple` (keys) and not clearly worse than the best that costs no more, spread over their costs, as a front must
+    not lose to heuristics and masks; then those that are nearest to the front; then what is left of both. Near means:
+    little quality below the best that costs no more. The `uncached` one (a key) is one more, as losses are differences
+    to it (`probable_change`).
 
     `limits` are the qualities below which a schedule is of no use, and is left out, and above which it counts as
     lossless: there differences are mostly luck, and only the front and what is simple get a look.
@@ -176,10 +176,9 @@ def finalists(
                 simple_ones[index] = behind
         if qualities[index] < lossless:
             near[index] = changes[rival] - changes[index]
-    by_doubt, by_distance = (
-        sorted(simple_ones, key=simple_ones.__getitem__),
-        sorted(near, key=near.__getitem__),
-    )
+    # Where nothing is lost many are hardly in doubt, and would take all places.
+    by_doubt = spread_by_doubt(simple_ones, costs, simple_ones)
+    by_distance = sorted(near, key=near.__getitem__)
     of_front, of_simple = math.ceil(_FRONT_SHARE * count), math.ceil(_SIMPLE_SHARE * count)
     ranked = [
         *front[:of_front],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecad.genetic import hypervolume, nondominated
-from ecad.genetic.front import FrontTracker, spread_out
+from ecad.genetic.front import FrontTracker, spread_by_doubt, spread_out
 
 
 def test_nondominated_by_hand() -> None:
@@ -58,6 +58,15 @@ def test_a_front_is_spread_out_over_its_costs() -> None:
     assert spread_out(range(6), costs, qualities) == [0, 5, 3, 1, 2, 4]
     assert spread_out([5, 0], costs, qualities) == [0, 5]
     assert spread_out([], costs, qualities) == []
+
+
+def test_anything_is_spread_out_over_its_costs_by_doubt() -> None:
+    costs = [0.2, 0.3, 0.31, 0.5, 0.5, 0.8]
+    # 3 and 4 are the nearest, then 1 and 2; next, of 1 and what is between the ends, 1 is the nearest to one.
+    doubts = {0: 9.0, 1: 0.0, 2: 0.1, 3: 0.5, 4: 0.3, 5: 9.0}
+    assert spread_by_doubt(doubts, costs, doubts) == [0, 5, 4, 1, 2, 3]
+    assert spread_by_doubt({4: 0.0}, costs, {4: 0.0}) == [4]
+    assert spread_by_doubt({}, costs, {}) == []
 
 
 def test_of_two_neighbours_the_better_one_stays_where_it_is_much_better() -> None:

@@ -81,3 +81,15 @@ def test_what_is_better_than_the_uncached_model_may_be() -> None:
     """Some metrics like cached images more; also there the dearer one has its place."""
     results = [UNCACHED, result(0.5, 0.95, 0.95, 0.95, 0.95), result(0.3, 0.92, 0.92, 0.92, 0.92)]
     assert chosen_front(results, set(), uncached=UNCACHED) == [1, 2]
+
+
+def test_what_just_misses_a_round_speedup_does_not_hide_what_has_it() -> None:
+    dear, cheap = result(0.204, 0.8, 0.8, 0.8, 0.8), result(0.2, 0.78, 0.78, 0.78, 0.78)
+    assert chosen_front([UNCACHED, dear, cheap], set()) == [1, 2]
+    assert chosen_front([UNCACHED, dear, replace(cheap, cost=0.201)], set()) == [1]
+    assert chosen_front([UNCACHED, replace(dear, cost=0.199), replace(cheap, cost=0.196)], set()) == [1]
+    # Nor what is simple and stands in for it, as long as that is as fast.
+    lucky = result(0.198, 0.9, 0.68, 0.8, 0.76)
+    worse = replace(cheap, scores=(0.68, 0.88, 0.78, 0.78))
+    assert chosen_front([UNCACHED, dear, lucky, worse], {3}) == [1, 3]
+    assert chosen_front([UNCACHED, dear, lucky, replace(worse, cost=0.2001)], {3}) == [1, 2]

@@ -106,6 +106,21 @@ def test_of_what_is_simple_the_least_clearly_worse_comes_first() -> None:
     assert len(finalists(candidates, evaluations, 4, (0.4, 0.995), {"1", "2"})) == 4
 
 
+def test_what_is_simple_is_spread_over_its_costs() -> None:
+    """Of five that are as good as the front where nothing is lost, and one that is in doubt where much is, the latter
+    has a place among two."""
+    costs = (0.5, 0.6, 0.62, 0.64, 0.66, 0.68, 0.2, 0.201)
+    candidates, evaluations = cases(*((cost, 0.9) for cost in costs[:6]), (0.2, 0.8), (0.201, 0.79))
+    for key, each in evaluations.items():
+        low = each.cost > 0.201
+        scores = (each.quality, each.quality, each.quality + 0.01 * low, each.quality - 0.01 * low)
+        evaluations[key] = replace(each, scores=scores)
+    evaluations["7"] = replace(evaluations["7"], scores=(0.84, 0.84, 0.74, 0.74))
+    simple = {"1", "2", "3", "4", "5", "7"}
+    kept = finalists(candidates, evaluations, 5, (0.4, 0.5), simple)
+    assert {"0", "6", "7"} <= {candidate.key for candidate in kept}
+
+
 def test_what_losses_are_differences_to_is_a_finalist() -> None:
     candidates, evaluations = cases((1.0, 0.5), (0.5, 0.9), (0.4, 0.8))
     kept = finalists(candidates, evaluations, 2, (0.4, 0.995), uncached="0")
