@@ -174,9 +174,9 @@ FLUX = Family(
             "FluxPipeline",
             guidance_scale=3.0,
             population=48,
-            search_prompts=32,
-            selection_prompts=154,
-            heldout_prompts=48,
+            search_prompts=24,
+            selection_prompts=144,
+            heldout_prompts=32,
         ),
     ),
 )

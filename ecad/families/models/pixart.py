@@ -175,7 +175,7 @@ PIXART = Family(
             population=40,
             search_prompts=16,
             selection_prompts=120,
-            heldout_prompts=32,
+            heldout_prompts=24,
         ),
     ),
 )
