@@ -89,9 +89,10 @@ def search(
         None, help="CPU threads of each process. [default: cores / workers, or the run's own]"
     ),
     unit_timeout: float = typer.Option(1800.0, help="Seconds after which a worker's batch counts as hung."),
-    together: int = typer.Option(
-        4,
-        help="At most so many candidates whose common first steps are computed once; less memory with fewer.",
+    together: int | None = typer.Option(
+        None,
+        help="At most so many candidates whose common first steps are computed once; less memory with fewer. "
+        "[default: 4, or 8 where that is next to nothing]",
     ),
     asynchronous: bool = typer.Option(
         False, "--asynchronous", help="Wait for no generation to end; the result then depends on timing."

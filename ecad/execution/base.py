@@ -36,7 +36,7 @@ class ExecutionSettings:
     `workers` None evaluates in this process, 0 means as many as the devices allow ("auto"). `threads` counts
     the CPU threads of each process; results may differ in their last bits with it, so a run keeps to one.
     `together` is the number of candidates at most whose common first steps are computed once: it needs the memory
-    of so many copies of what is stored, and 1 switches it off.
+    of so many copies of what is stored, and 1 switches it off; None: what the memory suggests.
     """
 
     workers: int | None = None
@@ -45,7 +45,7 @@ class ExecutionSettings:
     threads: int | None = None
     unit_timeout_s: float = 1800.0
     asynchronous: bool = False
-    together: int = 4
+    together: int | None = None
 
     def __post_init__(self) -> None:
         mistakes = []
@@ -57,7 +57,7 @@ class ExecutionSettings:
             mistakes.append(f"--gpus-per-worker above 1 must be whole, not {self.gpus_per_worker}")
         if self.threads is not None and self.threads < 1:
             mistakes.append(f"--threads must be at least 1, not {self.threads}")
-        if self.together < 1:
+        if self.together is not None and self.together < 1:
             mistakes.append(f"--together must be at least 1, not {self.together}")
         if not (math.isfinite(self.unit_timeout_s) and self.unit_timeout_s > 0.0):
             mistakes.append(f"--unit-timeout must be a positive number of seconds, not {self.unit_timeout_s}")

@@ -69,7 +69,7 @@ def search(
     gpus_per_worker: float | None = None,
     threads: int | None = None,
     unit_timeout: float = 1800.0,
-    together: int = 4,
+    together: int | None = None,
     asynchronous: bool = False,
     page: bool = True,
     progress: bool = False,

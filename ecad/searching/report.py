@@ -20,7 +20,7 @@ from ecad.scoring.videos import frames_note
 from ecad.searching.contenders import contenders_of
 from ecad.searching.front import run_id
 from ecad.searching.rivals import comparisons, hypervolumes
-from ecad.searching.rows import OnImages, RowExecutor, measured_rows
+from ecad.searching.rows import OnImages, RowExecutor, measured_rows, report_batch_size
 from ecad.searching.samples import SampleKeeper
 from ecad.searching.setup import PreparedRun, environment_of
 from ecad.storage import EvaluationLog, RunFolder
@@ -75,7 +75,7 @@ def heldout_report(
         },
         latency={
             "unit": "seconds per image: denoising and VAE decode, text encoding excluded",
-            "batch_size": settings.batch_size,
+            "batch_size": report_batch_size(run),
             "batches": len(outcomes[0].seconds_per_image),
             "how": HOW_TIMED,
             "prediction_error": None

@@ -27,9 +27,14 @@ from ecad.scoring import Scorer
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.searching.setup import PreparedRun, family_text, subject_elsewhere
 
-# Batches whose latency is measured where workers make the others: the second one confirms the first. What is in doubt
-# then (`ecad.measuring.timing`) is said to be; `ecad evaluate` takes the time to measure it again.
-TIMED_BATCHES, _FURTHER_ROUNDS = 2, 0
+# Batches whose latency is measured where workers make the others: of three timings two confirm each other on most
+# machines. What is in doubt then (`ecad.measuring.timing`) is said to be; `ecad evaluate` takes the time to measure it
+# again.
+TIMED_BATCHES, _FURTHER_ROUNDS = 3, 0
+
+# On a CPU, where an image takes about as long in a small batch as in a large one, batches are at most so large: then
+# more timings take no longer.
+_LARGEST_ON_CPU = 4
 
 OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
 
@@ -75,6 +80,7 @@ class RowFactory:
     contenders: tuple[Contender, ...]
     prompts: PromptSet
     first_seed: int
+    batch_size: int
     device: str
     threads: int
     family: str | None = None  # as in `EvaluatorFactory`
@@ -82,7 +88,7 @@ class RowFactory:
     def __call__(self) -> RowEvaluator:
         subject, scorer = subject_elsewhere(self.settings, self.device, self.threads, self.family)
         comparison = _comparison(
-            self.settings, subject, scorer, self.contenders, self.prompts, self.first_seed
+            self.settings, subject, scorer, self.contenders, self.prompts, self.first_seed, self.batch_size
         )
         subject.model.free_text_encoders()
         return RowEvaluator(comparison)
@@ -107,8 +113,8 @@ def measured_rows(
     those that are made here.
     """
     settings, prompts = run.settings, run.heldout_prompts
-    seeds = settings.heldout_seeds_per_prompt
-    timed = min(len(prompts), _timed_prompts(settings.batch_size, seeds))
+    seeds, batch_size = settings.heldout_seeds_per_prompt, report_batch_size(run)
+    timed = min(len(prompts), _timed_prompts(batch_size, seeds))
     if executor_on is None:
         timed = len(prompts)
     total = len(contenders) * len(prompts) * seeds
@@ -119,7 +125,7 @@ def measured_rows(
         prompts.part(0, timed),
         seeds_per_prompt=seeds,
         first_seed=HELDOUT_FIRST_SEED,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         summed_runs=_summed_runs(settings),
         further_rounds=_FURTHER_ROUNDS,
         on_images=lambda done, _: on_images(done, total, ()),
@@ -128,11 +134,12 @@ def measured_rows(
     if timed == len(prompts) or executor_on is None:
         return outcomes
     rest, first_seed = prompts.part(timed, len(prompts)), HELDOUT_FIRST_SEED + timed * seeds
-    evaluator = RowEvaluator(_comparison(settings, run.subject, run.scorer, contenders, rest, first_seed))
+    comparison = _comparison(settings, run.subject, run.scorer, contenders, rest, first_seed, batch_size)
+    evaluator = RowEvaluator(comparison)
 
     def factory_on(device: str, threads: int) -> RowFactory:
         family = family_text(run.subject.model.family)
-        return RowFactory(settings, tuple(contenders), rest, first_seed, device, threads, family)
+        return RowFactory(settings, tuple(contenders), rest, first_seed, batch_size, device, threads, family)
 
     scores: dict[str, tuple[float, ...]] = {}
     with executor_on(evaluator, factory_on) as executor:
@@ -147,6 +154,13 @@ def measured_rows(
         replace(outcome, scores_by={name: np.concatenate([outcome.scores, scores[outcome.contender.name]])})
         for outcome in outcomes
     ]
+
+
+def report_batch_size(run: PreparedRun) -> int:
+    """Images at a time in a report, wherever they are made. As in the search where that predicts latencies."""
+    wanted = run.settings.batch_size
+    is_free = run.subject.model.device.type == "cpu" and run.latency_table is None
+    return min(wanted, _LARGEST_ON_CPU) if is_free else wanted
 
 
 def _timed_prompts(batch_size: int, seeds_per_prompt: int) -> int:
@@ -178,6 +192,7 @@ def _comparison(
     contenders: Sequence[Contender],
     prompts: PromptSet,
     first_seed: int,
+    batch_size: int,
 ) -> Comparison:
     return Comparison(
         contenders,
@@ -186,7 +201,7 @@ def _comparison(
         prompts,
         seeds_per_prompt=settings.heldout_seeds_per_prompt,
         first_seed=first_seed,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         summed_runs=_summed_runs(settings),
     )
 

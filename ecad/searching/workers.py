@@ -15,6 +15,7 @@ from ecad.devices import choose_device
 from ecad.errors import ConfigError
 from ecad.execution import ExecutionSettings, Executor, LocalExecutor
 from ecad.families import find_model
+from ecad.measuring.stored_memory import most_stored_bytes
 from ecad.progress import WorkerReport
 from ecad.records import Evaluator
 from ecad.searching.evaluator import ModelEvaluator
@@ -31,6 +32,8 @@ _CPUS_BESIDE_A_GPU = 1.0
 # Below so many images a search is over before workers have started.
 _FEWEST_IMAGES = 1_000
 _MOST_PROCESSES = 8
+# Candidates that share their first steps, and more of them where what they keep is at most this share of the memory.
+_TOGETHER, _MORE_TOGETHER, _SMALL_SHARE = 4, 8, 0.05
 # Each process loads the model; and only small ones have operations that are too small to be split between threads.
 _LARGEST_MODEL_BYTES = 100 * 2**20
 
@@ -52,6 +55,14 @@ def default_workers(settings: ResolvedSearchSettings, threads: int | None = None
     return processes if processes > 1 and images >= _FEWEST_IMAGES else None
 
 
+def default_together(run: PreparedRun) -> int:
+    """How many candidates share their first steps where nobody says so: for each a copy of what is stored is kept."""
+    itemsize = run.subject.model.pipe.transformer.dtype.itemsize
+    copy = most_stored_bytes(run.subject.workload, itemsize) * run.settings.batch_size
+    is_small = run.free_bytes is not None and _MORE_TOGETHER * copy <= _SMALL_SHARE * run.free_bytes
+    return _MORE_TOGETHER if is_small else _TOGETHER
+
+
 def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -71,6 +82,7 @@ class Executors:
         self._run = run
         self._settings = settings
         self._on_tick = on_tick
+        self._together = settings.together or default_together(run)
         self._threads = torch.get_num_threads()
         self._device = run.subject.model.device
         self._session: Any = None
@@ -90,9 +102,10 @@ class Executors:
     ) -> Iterator[Executor]:
         """The executor with one of the run's evaluators.
 
-        `factory_on` is for an evaluator that is no `ModelEvaluator`. `together` is as in the settings.
+        `factory_on` is for an evaluator that is no `ModelEvaluator`. `together` is instead of the settings'.
         """
-        together = together or (1 if self._run.settings.summed_runs else self._settings.together)
+        if together is None:
+            together = 1 if self._run.settings.summed_runs else self._together
         if self._session is None:
             yield LocalExecutor(evaluator, together, lambda: self._on_tick(()))
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -52,3 +55,22 @@ def test_this_process_for_a_short_one_one_core_or_without_ray(
     monkeypatch.undo()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert default() is None
+
+
+def test_more_candidates_share_first_steps_where_that_takes_next_to_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here a copy of what is stored takes 4 MB an image, eight of them of eight images .26 GB."""
+    monkeypatch.setattr(workers, "most_stored_bytes", lambda workload, itemsize: 1_000_000 * itemsize)
+    transformer = SimpleNamespace(dtype=torch.float32)
+    subject = SimpleNamespace(
+        workload=None, model=SimpleNamespace(pipe=SimpleNamespace(transformer=transformer))
+    )
+
+    def default_of(free_bytes: int | None) -> int:
+        run: Any = SimpleNamespace(
+            subject=subject, settings=SimpleNamespace(batch_size=8), free_bytes=free_bytes
+        )
+        return workers.default_together(run)
+
+    assert [default_of(free) for free in (None, 5_000_000_000, 6_000_000_000)] == [4, 4, 8]

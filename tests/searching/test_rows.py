@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,18 @@ import numpy as np
 import pytest
 
 from ecad.errors import RunError
-from ecad.execution import ExecutionSettings, Executor, LocalExecutor
+from ecad.execution import Executor, LocalExecutor
 from ecad.measuring.measurements import Contender
 from ecad.measuring.rows import Kind
 from ecad.records import Evaluator
 from ecad.schedule import heuristic
 from ecad.scoring.scenes import SHAPES
-from ecad.searching.rows import TIMED_BATCHES, RowFactory, _timed_prompts, measured_rows
+from ecad.searching.rows import TIMED_BATCHES, RowFactory, _timed_prompts, measured_rows, report_batch_size
 from ecad.searching.settings import SearchSettings
 from ecad.searching.setup import PreparedRun, prepare
 from ecad.storage import RunFolder
 
-PROMPTS = 9  # in batches of two: two batches are timed, five prompts are left
+PROMPTS = 9  # in batches of two: three batches are timed, three prompts are left
 
 
 @pytest.fixture(scope="module", params=["alignment", "psnr"])
@@ -63,7 +64,7 @@ def elsewhere(
     factory = factory_on("cpu", 1)
     assert isinstance(factory, RowFactory)
     other = factory()
-    assert (other.batches, other.batch_size) == (evaluator.batches, evaluator.batch_size) == (3, 2)
+    assert (other.batches, other.batch_size) == (evaluator.batches, evaluator.batch_size) == (2, 2)
     yield LocalExecutor(other)
 
 
@@ -79,10 +80,20 @@ def test_scores_are_the_same_and_the_first_batches_are_timed(run: PreparedRun) -
         assert one.contender.name == other.contender.name
         assert one.scores.shape == (PROMPTS,)
         assert np.array_equal(one.scores, other.scores)
-        assert (len(one.seconds_per_image), len(other.seconds_per_image)) == (4, 2)
+        assert (len(one.seconds_per_image), len(other.seconds_per_image)) == (4, 3)
     assert len({tuple(outcome.scores) for outcome in here}) == 4
     assert seen[-1] == (4 * PROMPTS, 4 * PROMPTS)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_report_on_a_cpu_is_made_in_small_batches(run: PreparedRun) -> None:
+    def with_batches_of(size: int, **changes: Any) -> PreparedRun:
+        return replace(run, settings=replace(run.settings, batch_size=size), **changes)
+
+    assert [report_batch_size(with_batches_of(size)) for size in (1, 4, 32)] == [1, 4, 4]
+    # As those in which latencies were measured that it compares with its own.
+    table: Any = object()
+    assert report_batch_size(with_batches_of(32, latency_table=table)) == 32
 
 
 def test_a_row_that_fails_elsewhere_is_named(run: PreparedRun) -> None:
@@ -92,14 +103,14 @@ def test_a_row_that_fails_elsewhere_is_named(run: PreparedRun) -> None:
             raise ValueError("no such luck")
 
         evaluator.score_batch = fail  # type: ignore[method-assign]
-        yield LocalExecutor(evaluator, ExecutionSettings().together)
+        yield LocalExecutor(evaluator, 4)
 
     with pytest.raises(RunError, match=r"the report's row .* failed: ValueError: no such luck"):
         measured_rows(run, contenders(run), broken)
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "seeds", "prompts"), [(2, 1, 4), (8, 5, 8), (8, 3, 8), (4, 16, 1), (6, 4, 3)]
+    ("batch_size", "seeds", "prompts"), [(2, 1, 6), (8, 5, 8), (8, 3, 8), (4, 16, 1), (6, 4, 6)]
 )
 def test_what_is_timed_is_whole_batches(batch_size: int, seeds: int, prompts: int) -> None:
     assert _timed_prompts(batch_size, seeds) == prompts

@@ -173,10 +173,10 @@ FLUX = Family(
             _NAME,
             "FluxPipeline",
             guidance_scale=3.0,
-            population=48,
+            population=44,
             search_prompts=24,
-            selection_prompts=144,
-            heldout_prompts=32,
+            selection_prompts=128,
+            heldout_prompts=24,
         ),
     ),
 )
