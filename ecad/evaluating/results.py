@@ -11,7 +11,7 @@ from ecad.measuring.measurements import Outcome
 from ecad.measuring.paper.rows import seconds_on_paper
 from ecad.measuring.row_numbers import quality_of, row_of
 from ecad.measuring.rows import Quality, Row
-from ecad.measuring.timing import HOW_TIMED
+from ecad.measuring.timing import HOW_TIMED_AGAIN
 from ecad.report.results import MetricColumn, Results
 from ecad.sampling.base import Job
 from ecad.scoring import Scorer, SetScorer, metric_of
@@ -75,7 +75,7 @@ def _about(prepared: PreparedEvaluation, uncached: Outcome) -> dict[str, Any]:
             "unit": "seconds per image: denoising and VAE decode, text encoding excluded",
             "batch_size": settings.batch_size,
             "batches": len(uncached.seconds_per_image),
-            "how": HOW_TIMED,
+            "how": HOW_TIMED_AGAIN,
         },
         "environment": prepared.environment,
     }
