@@ -50,12 +50,15 @@ def spread_out(front: Sequence[int], costs: Sequence[float], qualities: Sequence
 
 def spread_by_doubt(indices: Iterable[int], costs: Sequence[float], doubts: Mapping[int, float]) -> list[int]:
     """Any indices, such that the first n are spread over the costs as those of `spread_out` are: of the two that are
-    nearest to each other the one that is more in doubt comes later."""
-    return _spread_out(indices, costs, lambda left, place: -doubts[left[place]])
+    nearest to each other the one that is more in doubt comes later, also if it is the dearest or the cheapest."""
+    return _spread_out(indices, costs, lambda left, place: -doubts[left[place]], keeps_ends=False)
 
 
 def _spread_out(
-    indices: Iterable[int], costs: Sequence[float], worth: Callable[[Sequence[int], int], float]
+    indices: Iterable[int],
+    costs: Sequence[float],
+    worth: Callable[[Sequence[int], int], float],
+    keeps_ends: bool = True,
 ) -> list[int]:
     """The last one is, of the two nearest to each other, what is worth less at its place, and so on."""
     left = sorted(indices, key=lambda index: costs[index])
@@ -63,8 +66,9 @@ def _spread_out(
     while len(left) > 2:
         gaps = [costs[dearer] / costs[cheaper] for cheaper, dearer in pairwise(left)]
         nearest = gaps.index(min(gaps))
-        inner = [place for place in (nearest, nearest + 1) if 0 < place < len(left) - 1]
-        dropped.append(left.pop(min(inner, key=lambda place: worth(left, place))))
+        both = (nearest, nearest + 1)
+        droppable = [place for place in both if not keeps_ends or 0 < place < len(left) - 1]
+        dropped.append(left.pop(min(droppable, key=lambda place: worth(left, place))))
     return [*left, *reversed(dropped)]
 
 

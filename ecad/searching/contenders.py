@@ -66,7 +66,7 @@ def _fits(run: PreparedRun, schedule: Schedule) -> bool:
     summed_runs = True if settings.summed_runs else None
     size = run.subject.model.pipe.transformer.dtype.itemsize
     held = most_held_bytes(schedule, run.subject.workload, size, summed_runs)
-    reason = too_large(held, settings.batch_size, run.free_bytes)
+    reason = too_large(held, run.report_batch_size, run.free_bytes)
     if reason is not None:
         _LOGGER.warning("no row %s in the report: %s", schedule.name, reason)
     return reason is None
@@ -74,7 +74,7 @@ def _fits(run: PreparedRun, schedule: Schedule) -> bool:
 
 def _can_run_at_levels(run: PreparedRun) -> bool:
     try:
-        try_levels(run.subject.sampler, run.heldout_prompts.prompts, run.settings.batch_size)
+        try_levels(run.subject.sampler, run.heldout_prompts.prompts, run.report_batch_size)
     except ModelError as error:
         _LOGGER.warning("no rows of uneven steps in the report: %s", error)
         return False

@@ -17,8 +17,8 @@ from ecad.schedule import Schedule
 from ecad.searching.luck import by_prompt, is_worse_by, probable_change
 from ecad.searching.setup import PreparedRun
 
-# Neighbours on the front, the uncached model among them, are at least this far apart in cost: closer ones are the same
-# choice to a user. Where losses grow fast a wide gap costs more than luck does.
+# Neighbours on the front, the uncached model among them, are at least this far apart in cost (but for round speedups):
+# closer ones are the same choice to a user. Where losses grow fast a wide gap costs more than luck does.
 _NEXT = 0.98
 
 # What people ask for. One that is so fast and one that just misses it are not the same choice.
@@ -61,9 +61,9 @@ def front_schedules(
     schedules = {}
     for rank, index in enumerate(kept, start=1):
         candidate, evaluation = candidates[index], results[index]
-        speedup = 1.0 / evaluation.cost
-        schedules[f"{rank:02d}-{speedup:.2f}x"] = candidate.schedule.replace(
-            name=f"{run.subject.source.name}-{speedup:.2f}x",
+        speedup = _speedup_name(evaluation.cost)
+        schedules[f"{rank:02d}-{speedup}"] = candidate.schedule.replace(
+            name=f"{run.subject.source.name}-{speedup}",
             model=_model_signature(run),
             provenance={
                 "run": run_id(run),
@@ -129,16 +129,23 @@ def chosen_front(
     kept: list[int] = []
     for index in front:
         dearer = costs[kept[-1]] if kept else 1.0
-        most = max([_NEXT * dearer, *_round_costs(costs[index], dearer)])
+        round_costs = _round_costs(costs[index], dearer)
+        most = max([_NEXT * dearer, *round_costs])
         if means[index] < useful or costs[index] > most:
             continue
         fitting = [
             each
             for each in stand_ins
-            if costs[index] <= costs[each] <= most and qualities[each] <= qualities[index]
+            if costs[index] <= costs[each] <= min([most, *round_costs])
+            and qualities[each] <= qualities[index]
         ]
         kept.append(index if index in simple else max(fitting, key=qualities.__getitem__, default=index))
     return kept or front[:1]
+
+
+def _speedup_name(cost: float) -> str:
+    """Rounded down: what just misses a round speedup is not called by it."""
+    return f"{math.floor(100.0 / cost + 1e-6) / 100.0:.2f}x"
 
 
 def _round_costs(cost: float, dearer: float) -> list[float]:

@@ -20,7 +20,7 @@ from ecad.scoring.videos import frames_note
 from ecad.searching.contenders import contenders_of
 from ecad.searching.front import run_id
 from ecad.searching.rivals import comparisons, hypervolumes
-from ecad.searching.rows import OnImages, RowExecutor, measured_rows, report_batch_size
+from ecad.searching.rows import OnImages, RowExecutor, measured_rows
 from ecad.searching.samples import SampleKeeper
 from ecad.searching.setup import PreparedRun, environment_of
 from ecad.storage import EvaluationLog, RunFolder
@@ -44,7 +44,7 @@ def heldout_report(
     samples = None if folder is None else SampleKeeper(run, folder, contenders)
     outcomes = measured_rows(run, contenders, executor_on, on_images, *([] if samples is None else [samples]))
     on_paper = paper_cost(settings.cost) if is_paper(settings.cost) else None
-    paper_s = seconds_on_paper(contenders, run.subject.workload, settings.batch_size, on_paper)
+    paper_s = seconds_on_paper(contenders, run.subject.workload, run.report_batch_size, on_paper)
     rows = [
         replace(_row(run, outcome, outcomes[0]), paper_s=seconds)
         for outcome, seconds in zip(outcomes, paper_s, strict=True)
@@ -75,7 +75,7 @@ def heldout_report(
         },
         latency={
             "unit": "seconds per image: denoising and VAE decode, text encoding excluded",
-            "batch_size": report_batch_size(run),
+            "batch_size": run.report_batch_size,
             "batches": len(outcomes[0].seconds_per_image),
             "how": HOW_TIMED,
             "prediction_error": None

@@ -6,7 +6,6 @@ others add is quality, to which it does not matter where they are made.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,17 +23,12 @@ from ecad.sampling.generation import HELDOUT_FIRST_SEED
 from ecad.sampling.subject import Subject
 from ecad.schedule import Schedule, ScheduleShape
 from ecad.scoring import Scorer
+from ecad.searching.heldout import parts
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.searching.setup import PreparedRun, family_text, subject_elsewhere
 
-# Batches whose latency is measured where workers make the others: of three timings two confirm each other on most
-# machines. What is in doubt then (`ecad.measuring.timing`) is said to be; `ecad evaluate` takes the time to measure it
-# again.
-TIMED_BATCHES, _FURTHER_ROUNDS = 3, 0
-
-# On a CPU, where an image takes about as long in a small batch as in a large one, batches are at most so large: then
-# more timings take no longer.
-_LARGEST_ON_CPU = 4
+# What is in doubt (`ecad.measuring.timing`) is not timed again: `ecad evaluate` takes the time for that.
+_FURTHER_ROUNDS = 0
 
 OnImages = Callable[[int, int, Sequence[WorkerReport]], None]
 
@@ -113,16 +107,14 @@ def measured_rows(
     those that are made here.
     """
     settings, prompts = run.settings, run.heldout_prompts
-    seeds, batch_size = settings.heldout_seeds_per_prompt, report_batch_size(run)
-    timed = min(len(prompts), _timed_prompts(batch_size, seeds))
-    if executor_on is None:
-        timed = len(prompts)
+    seeds, batch_size = settings.heldout_seeds_per_prompt, run.report_batch_size
+    timed, *others = [prompts] if executor_on is None else parts(prompts, batch_size, seeds)
     total = len(contenders) * len(prompts) * seeds
     outcomes = compare(
         contenders,
         run.subject.sampler,
         [run.scorer],
-        prompts.part(0, timed),
+        timed,
         seeds_per_prompt=seeds,
         first_seed=HELDOUT_FIRST_SEED,
         batch_size=batch_size,
@@ -131,9 +123,9 @@ def measured_rows(
         on_images=lambda done, _: on_images(done, total, ()),
         keep=keep,
     )
-    if timed == len(prompts) or executor_on is None:
+    if executor_on is None or not others:
         return outcomes
-    rest, first_seed = prompts.part(timed, len(prompts)), HELDOUT_FIRST_SEED + timed * seeds
+    [rest], first_seed = others, HELDOUT_FIRST_SEED + len(timed) * seeds
     comparison = _comparison(settings, run.subject, run.scorer, contenders, rest, first_seed, batch_size)
     evaluator = RowEvaluator(comparison)
 
@@ -147,26 +139,13 @@ def measured_rows(
             if evaluation.failure is not None:
                 raise RunError(f"the report's row {candidate.key} failed: {evaluation.failure}")
             scores[candidate.key] = evaluation.scores
-            done = len(contenders) * timed * seeds + len(scores) * len(rest) * seeds
+            done = len(contenders) * len(timed) * seeds + len(scores) * len(rest) * seeds
             on_images(done, total, executor.workers)
     name = run.scorer.name
     return [
         replace(outcome, scores_by={name: np.concatenate([outcome.scores, scores[outcome.contender.name]])})
         for outcome in outcomes
     ]
-
-
-def report_batch_size(run: PreparedRun) -> int:
-    """Images at a time in a report, wherever they are made. As in the search where that predicts latencies."""
-    wanted = run.settings.batch_size
-    is_free = run.subject.model.device.type == "cpu" and run.latency_table is None
-    return min(wanted, _LARGEST_ON_CPU) if is_free else wanted
-
-
-def _timed_prompts(batch_size: int, seeds_per_prompt: int) -> int:
-    """So many that their images are whole batches: then all batches are those of a comparison in one piece."""
-    step = batch_size // math.gcd(batch_size, seeds_per_prompt)
-    return step * math.ceil(TIMED_BATCHES * batch_size / (step * seeds_per_prompt))
 
 
 def _candidates(contenders: Sequence[Contender], shape: ScheduleShape) -> list[Candidate]:

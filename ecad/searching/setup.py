@@ -25,6 +25,7 @@ from ecad.scoring.videos import for_videos
 from ecad.searching.calibration import CALIBRATION_FILE, known_calibration, measured_calibration
 from ecad.searching.claim import check_folder
 from ecad.searching.evaluator import ModelEvaluator
+from ecad.searching.heldout import parts, report_batch_size
 from ecad.searching.latency import latency_table
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.searching.start import keep_start, start_schedules
@@ -55,6 +56,11 @@ class PreparedRun:
     @property
     def shape(self) -> ScheduleShape:
         return self.subject.shape
+
+    @property
+    def report_batch_size(self) -> int:
+        """Images at a time in the report."""
+        return _report_batch_size(self.settings, self.subject, self.latency_table)
 
 
 def prepare(
@@ -112,8 +118,12 @@ def prepare(
         before_last = sum(len(each.prompts) for each in (evaluator, *selection_evaluators[:-1]))
         refinement_evaluator = evaluator_on(prompts.part(0, before_last), 0)
     # All prompts are encoded now, so that everything else has the text encoders' memory for images.
-    for texts in (heldout_prompts.prompts, search_prompts.prompts[:CALIBRATION_PROMPTS]):
-        subject.sampler.encode(texts, settings.batch_size)
+    subject.sampler.encode(search_prompts.prompts[:CALIBRATION_PROMPTS], settings.batch_size)
+    in_report = _report_batch_size(settings, subject, table)
+    subject.sampler.encode(heldout_prompts.prompts, in_report)
+    if execution.uses_ray:
+        for texts in parts(heldout_prompts, in_report, settings.heldout_seeds_per_prompt):
+            subject.sampler.encode(texts.prompts, in_report)
     subject.model.free_text_encoders()
     if calibration is None:
         calibration = measured_calibration(settings, subject, search_prompts)
@@ -133,6 +143,10 @@ def prepare(
         tuple(start),
         free_bytes,
     )
+
+
+def _report_batch_size(settings: ResolvedSearchSettings, subject: Subject, table: TimeTable | None) -> int:
+    return report_batch_size(settings, subject.model.device.type, is_predicted=table is not None)
 
 
 def make_evaluator(

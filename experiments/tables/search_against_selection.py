@@ -2,7 +2,7 @@
 
 What reaches the first round of the selection was chosen by its scores on the search's captions, and meets others
 there. Printed are, by compute, the mean losses of these schedules (paired differences to the uncached model) on the
-captions by which they were chosen, in the first round, and on all captions that they met afterwards. The simple ones of
+captions by which they were chosen, in the first round, and in all rounds that they reached. The simple ones of
 the first generation, which were not chosen by their scores, are left out.
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     edges = [float(edge) for edge in options.edges.split(",")]
     found = np.concatenate([_losses(RunFolder.existing(run)) for run in options.runs])
-    print("| compute | schedules | the search saw | first round | all others |\n|---|---|---|---|---|")
+    print("| compute | schedules | the search saw | first round | all rounds |\n|---|---|---|---|---|")
     for low, high in pairwise(edges):
         mine = found[(found[:, 0] >= low) & (found[:, 0] < high)]
         if len(mine):

@@ -243,11 +243,11 @@ def test_the_command_on_ray_gives_the_local_bytes(
         "a small green square on a white background\na large green circle on a gray background\n"
         "a large blue circle on a white background\n"
     )
-    # Of which the last three are left to the workers: two batches are timed by the driver.
+    # Of which the last three are left to the workers: three batches are timed by the driver.
     scenes = [
         f"a {size} red {shape} on a white background\n" for size in ("small", "large") for shape in SHAPES
     ]
-    (tmp_path / "heldout.txt").write_text("".join(scenes[:7]))
+    (tmp_path / "heldout.txt").write_text("".join(scenes[:9]))
     settings = {
         **{"model": str(tiny_folder), "steps": 6, "generations": 3, "population": 6, "quality": "alignment"},
         **{"prompts": str(tmp_path / "search.txt"), "heldout_prompts": str(tmp_path / "heldout.txt")},
@@ -280,7 +280,7 @@ def test_the_command_on_ray_gives_the_local_bytes(
     measured = ("latency_s", "speedup_latency", "speedup_latency_range", "latency_spread")
     rows = [[{**row, **dict.fromkeys(measured)} for row in report["rows"]] for report in reports]
     assert rows[0] == rows[1]
-    assert [report["latency"]["batches"] for report in reports] == [2, 3]
+    assert [report["latency"]["batches"] for report in reports] == [3, 4]
 
 
 @pytest.mark.ray

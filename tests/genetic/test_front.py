@@ -62,9 +62,12 @@ def test_a_front_is_spread_out_over_its_costs() -> None:
 
 def test_anything_is_spread_out_over_its_costs_by_doubt() -> None:
     costs = [0.2, 0.3, 0.31, 0.5, 0.5, 0.8]
-    # 3 and 4 are the nearest, then 1 and 2; next, of 1 and what is between the ends, 1 is the nearest to one.
+    # 3 and 4 are the nearest, then 1 and 2, 0 and 1, 4 and 5.
     doubts = {0: 9.0, 1: 0.0, 2: 0.1, 3: 0.5, 4: 0.3, 5: 9.0}
-    assert spread_by_doubt(doubts, costs, doubts) == [0, 5, 4, 1, 2, 3]
+    assert spread_by_doubt(doubts, costs, doubts) == [1, 4, 5, 0, 2, 3]
+    # Ends are not spared: of two at the same cost the one that is more in doubt comes later.
+    twins = {0: 2.0, 1: 0.0, 2: 0.1, 3: 0.0, 4: 2.0}
+    assert spread_by_doubt(twins, [0.3, 0.3, 0.5, 0.8, 0.8], twins) == [1, 3, 2, 4, 0]
     assert spread_by_doubt({4: 0.0}, costs, {4: 0.0}) == [4]
     assert spread_by_doubt({}, costs, {}) == []
 

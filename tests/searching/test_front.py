@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ecad.records import Evaluation
-from ecad.searching.front import chosen_front
+from ecad.searching.front import _speedup_name, chosen_front
 
 
 def result(cost: float, *scores: float) -> Evaluation:
@@ -93,3 +93,17 @@ def test_what_just_misses_a_round_speedup_does_not_hide_what_has_it() -> None:
     worse = replace(cheap, scores=(0.68, 0.88, 0.78, 0.78))
     assert chosen_front([UNCACHED, dear, lucky, worse], {3}) == [1, 3]
     assert chosen_front([UNCACHED, dear, lucky, replace(worse, cost=0.2001)], {3}) == [1, 2]
+    # Also where the dearer neighbour is farther away.
+    far, simple = replace(dear, cost=0.21), replace(worse, cost=0.2055)
+    assert chosen_front([UNCACHED, far, lucky, simple], {3}) == [1, 2]
+    assert chosen_front([UNCACHED, far, lucky, replace(simple, cost=0.2)], {3}) == [1, 3]
+
+
+def test_a_name_rounds_speedups_down() -> None:
+    assert [_speedup_name(cost) for cost in (0.5, 0.50016, 0.2, 1.0, 0.3)] == [
+        "2.00x",
+        "1.99x",
+        "5.00x",
+        "1.00x",
+        "3.33x",
+    ]

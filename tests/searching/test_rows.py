@@ -18,7 +18,8 @@ from ecad.measuring.rows import Kind
 from ecad.records import Evaluator
 from ecad.schedule import heuristic
 from ecad.scoring.scenes import SHAPES
-from ecad.searching.rows import TIMED_BATCHES, RowFactory, _timed_prompts, measured_rows, report_batch_size
+from ecad.searching.heldout import report_batch_size, timed_prompts
+from ecad.searching.rows import RowFactory, measured_rows
 from ecad.searching.settings import SearchSettings
 from ecad.searching.setup import PreparedRun, prepare
 from ecad.storage import RunFolder
@@ -87,13 +88,34 @@ def test_scores_are_the_same_and_the_first_batches_are_timed(run: PreparedRun) -
 
 
 def test_a_report_on_a_cpu_is_made_in_small_batches(run: PreparedRun) -> None:
-    def with_batches_of(size: int, **changes: Any) -> PreparedRun:
-        return replace(run, settings=replace(run.settings, batch_size=size), **changes)
+    large = replace(run, settings=replace(run.settings, batch_size=8))
+    sizes: list[int] = []
 
-    assert [report_batch_size(with_batches_of(size)) for size in (1, 4, 32)] == [1, 4, 4]
-    # As those in which latencies were measured that it compares with its own.
-    table: Any = object()
-    assert report_batch_size(with_batches_of(32, latency_table=table)) == 32
+    @contextmanager
+    def elsewhere_in_small_batches(evaluator: Evaluator, factory_on: Any) -> Iterator[Executor]:
+        factory = factory_on("cpu", 1)
+        sizes.extend((evaluator.batch_size, factory.batch_size, factory().batch_size))
+        yield LocalExecutor(factory())
+
+    prompts = run.heldout_prompts
+    outcomes = measured_rows(large, contenders(run), elsewhere_in_small_batches)
+    assert large.report_batch_size == 4
+    assert not sizes  # nine prompts are timed in three batches
+    assert [len(outcome.seconds_per_image) for outcome in outcomes] == [2] * 4
+    twice = replace(large, settings=replace(large.settings, heldout_seeds_per_prompt=2))
+    outcomes = measured_rows(twice, contenders(run), elsewhere_in_small_batches)
+    assert sizes == [4, 4, 4]
+    assert [len(outcome.seconds_per_image) for outcome in outcomes] == [3] * 4
+    assert {outcome.scores.shape for outcome in outcomes} == {(2 * len(prompts),)}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "device", "is_predicted", "size"),
+    [(8, "cpu", False, 4), (1, "cpu", False, 1), (8, "cpu", True, 8), (8, "cuda", False, 8)],
+)
+def test_batches_of_a_report(batch_size: int, device: str, is_predicted: bool, size: int) -> None:
+    settings = SearchSettings.from_mapping({"model": "pixart-mini", "batch_size": batch_size}).resolved()
+    assert report_batch_size(settings, device, is_predicted) == size
 
 
 def test_a_row_that_fails_elsewhere_is_named(run: PreparedRun) -> None:
@@ -110,9 +132,10 @@ def test_a_row_that_fails_elsewhere_is_named(run: PreparedRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "seeds", "prompts"), [(2, 1, 6), (8, 5, 8), (8, 3, 8), (4, 16, 1), (6, 4, 6)]
+    ("batch_size", "seeds", "prompts", "batches"),
+    [(2, 1, 6, 3), (8, 5, 8, 2), (8, 3, 8, 2), (4, 16, 1, 3), (3, 4, 3, 3), (6, 4, 3, 2)],
 )
-def test_what_is_timed_is_whole_batches(batch_size: int, seeds: int, prompts: int) -> None:
-    assert _timed_prompts(batch_size, seeds) == prompts
+def test_what_is_timed_is_whole_batches(batch_size: int, seeds: int, prompts: int, batches: int) -> None:
+    assert timed_prompts(batch_size, seeds) == prompts
     assert prompts * seeds % batch_size == 0
-    assert prompts * seeds >= TIMED_BATCHES * batch_size
+    assert prompts * seeds >= batches * batch_size

@@ -107,8 +107,8 @@ def test_of_what_is_simple_the_least_clearly_worse_comes_first() -> None:
 
 
 def test_what_is_simple_is_spread_over_its_costs() -> None:
-    """Of five that are as good as the front where nothing is lost, and one that is in doubt where much is, the latter
-    has a place among two."""
+    """Five are as good as the front where nothing is lost, one is in doubt where much is: that one has the first of
+    their places."""
     costs = (0.5, 0.6, 0.62, 0.64, 0.66, 0.68, 0.2, 0.201)
     candidates, evaluations = cases(*((cost, 0.9) for cost in costs[:6]), (0.2, 0.8), (0.201, 0.79))
     for key, each in evaluations.items():
