@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecad.errors import EcadError
 from ecad.storage import RunFolder
 from ecad.storage.log import Logged, read_log
 
@@ -30,8 +31,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--edges", default=".15,.25,.35,.6", help="of compute (default: %(default)s)")
     options = parser.parse_args()
-    edges = [float(edge) for edge in options.edges.split(",")]
-    found = np.concatenate([_losses(RunFolder.existing(run)) for run in options.runs])
+    try:
+        edges = [float(edge) for edge in options.edges.split(",")]
+        found = np.concatenate([_losses(RunFolder.existing(run)) for run in options.runs])
+    except (ValueError, EcadError) as error:
+        parser.error(str(error))
     print("| compute | schedules | the search saw | first round | all rounds |\n|---|---|---|---|---|")
     for low, high in pairwise(edges):
         mine = found[(found[:, 0] >= low) & (found[:, 0] < high)]
