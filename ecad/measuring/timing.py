@@ -26,11 +26,9 @@ HOW_TIMED = (
     "times are medians, with quartiles, of timings a round of all rows apart; those more than "
     f"{DISTURBED:.0%} over their row's fastest are left out"
 )
-HOW_TIMED_AGAIN = ", ".join(
-    [
-        HOW_TIMED,
-        "and rows without a second timing that agrees, or slower than their work allows, are timed again",
-    ]
+HOW_TIMED_AGAIN = (
+    f"{HOW_TIMED}, and rows without a second timing that agrees, or slower than their work allows, are timed "
+    "again"
 )
 
 # What something has to do: how often each kind of work is done for an image. Time grows with it.

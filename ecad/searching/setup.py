@@ -60,7 +60,9 @@ class PreparedRun:
     @property
     def report_batch_size(self) -> int:
         """Images at a time in the report."""
-        return _report_batch_size(self.settings, self.subject, self.latency_table)
+        return report_batch_size(
+            self.settings, self.subject.model.device.type, self.latency_table is not None
+        )
 
 
 def prepare(
@@ -119,7 +121,7 @@ def prepare(
         refinement_evaluator = evaluator_on(prompts.part(0, before_last), 0)
     # All prompts are encoded now, so that everything else has the text encoders' memory for images.
     subject.sampler.encode(search_prompts.prompts[:CALIBRATION_PROMPTS], settings.batch_size)
-    in_report = _report_batch_size(settings, subject, table)
+    in_report = report_batch_size(settings, subject.model.device.type, table is not None)
     subject.sampler.encode(heldout_prompts.prompts, in_report)
     if execution.uses_ray:
         for texts in parts(heldout_prompts, in_report, settings.heldout_seeds_per_prompt):
@@ -143,10 +145,6 @@ def prepare(
         tuple(start),
         free_bytes,
     )
-
-
-def _report_batch_size(settings: ResolvedSearchSettings, subject: Subject, table: TimeTable | None) -> int:
-    return report_batch_size(settings, subject.model.device.type, is_predicted=table is not None)
 
 
 def make_evaluator(
