@@ -111,6 +111,8 @@ class AppliedSchedule:
             remove_hook(module)
         self._modules.clear()
         self._state.clear()
+        if self._state.held is not None:
+            self._state.held.remove()
         self._transformer.__dict__.pop(_ATTRIBUTE, None)
         forget_cached_registries(self._transformer)
 

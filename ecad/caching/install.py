@@ -14,6 +14,8 @@ from ecad.caching.applied import AppliedSchedule, applied_to
 from ecad.caching.blocks import KnownBlock, known_block
 from ecad.caching.checks import check_model, refuse_different_families
 from ecad.caching.clock import CountingClock, SchedulerClock, StepClock
+from ecad.caching.denoised import needs_conversion
+from ecad.caching.held import HeldSample
 from ecad.caching.modules import Key, are_watched, blocks_of
 from ecad.caching.note import note_of_transfer
 from ecad.caching.state import CacheState
@@ -23,6 +25,7 @@ from ecad.caching.together import AppliedTogether
 from ecad.errors import ScheduleError
 from ecad.schedule.files import load_schedule
 from ecad.schedule.schedule import Schedule
+from ecad.schedule.shape import HOLDS_DENOISED
 
 FOLLOW_CALL = "resample"  # a value of `steps`
 
@@ -98,6 +101,7 @@ def apply(
     refuse_different_families(pipeline, transformers)
     components = [check_model(pipeline, transformer, schedule) for transformer in transformers]
     clocks: list[StepClock] = []
+    held = _held_on(pipeline, schedule)
     if pipeline is None:
         if follows_call:
             raise ScheduleError(
@@ -110,7 +114,7 @@ def apply(
             pipeline, None if follows_call else schedule.steps, len(transformers)
         )
     parts = [
-        _prepared(transformer, schedule, modules, clock, fast_path, summed_runs, store)
+        _prepared(transformer, schedule, modules, clock, fast_path, summed_runs, store, held)
         for transformer, modules, clock in zip(transformers, components, clocks, strict=True)
     ]
     result = parts[0] if len(parts) == 1 else AppliedTogether(parts)
@@ -129,6 +133,7 @@ def _prepared(
     fast_path: bool,
     summed_runs: bool | None,
     store: str | None,
+    held: HeldSample | None,
 ) -> AppliedSchedule:
     """What is to be installed on one transformer."""
     blocks = _known_blocks(transformer, schedule, components) if fast_path else []
@@ -138,8 +143,24 @@ def _prepared(
     devices = {parameter.device for block, _, _ in blocks for parameter in block.parameters(recurse=False)}
     can_sum = not by_hooks and len(devices) == 1 and not are_watched(block for block, _, _ in blocks)
     sums = can_sum and summed_runs is not False
-    state = CacheState(schedule, clock, components, sums, store, sums_everywhere=summed_runs is True)
+    state = CacheState(schedule, clock, components, sums, store, summed_runs is True, held)
     return AppliedSchedule(transformer, state, by_hooks, blocks, sums_are_asked_for=summed_runs is True)
+
+
+def _held_on(pipeline: Any | None, schedule: Schedule) -> HeldSample | None:
+    """For a schedule that holds the clean sample; ScheduleError where that cannot be."""
+    if schedule.holds != HOLDS_DENOISED:
+        return None
+    if pipeline is not None:
+        if schedule.reuses_output:
+            needs_conversion(pipeline.scheduler)
+        return HeldSample(pipeline)
+    if schedule.reuses_output:
+        raise ScheduleError(
+            f"the schedule {schedule.name!r} holds the clean sample predicted last, which the scheduler of a pipeline "
+            "knows: apply it to the pipeline, not to the transformer alone"
+        )
+    return None
 
 
 def _known_blocks(

@@ -89,3 +89,4 @@ class CacheSnapshot:
     position: Any  # of the clock
     store: str | None  # in which form outputs are held
     lanes: Mapping[Lane, LaneSnapshot]
+    denoised: torch.Tensor | None = None  # the clean sample that is held, see `ecad.caching.held`

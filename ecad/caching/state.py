@@ -10,6 +10,7 @@ from typing import Any
 from ecad.caching.block_run import BlockRun, too_often
 from ecad.caching.clock import Lane, StepClock, Tick
 from ecad.caching.compiling import Compiling
+from ecad.caching.held import HeldSample
 from ecad.caching.inputs import Inputs
 from ecad.caching.lanes import CacheSnapshot, LaneState, slot_of
 from ecad.caching.modules import Key
@@ -40,6 +41,7 @@ class CacheState:
         summed_runs: bool = False,
         store: str | None = None,
         sums_everywhere: bool = False,
+        held: HeldSample | None = None,
     ) -> None:
         self.schedule = schedule  # what is followed now
         self._given = schedule  # what it is resampled from, where the clock lets calls have other steps
@@ -51,6 +53,7 @@ class CacheState:
         self.summed_runs = summed_runs
         self._sums_everywhere = sums_everywhere  # where they save memory, too
         self._store = store  # where outputs are kept, see `ecad.caching.stores`
+        self.held = held  # what the scheduler goes on with, if that is not the output
         self._keys = frozenset(keys)  # the components that a forward calls
         self._parts = {each.name: each.components for each in schedule.spec.block_lists}
         self._must_run = {key for key in self._keys if self._parts[key[0]][key[2]].in_every_pass}
@@ -104,6 +107,8 @@ class CacheState:
         self._done_ahead.clear()
         self._shared = {}
         self._hooked_output = False
+        if self.held is not None and (self.schedule.reuses_output or self.keeps_everything):
+            self.held.attach(tick.starts_call)
         self._tick = tick
         return tick.starts_call
 
@@ -127,6 +132,10 @@ class CacheState:
         if tick is not None and self.keeps_everything:
             # A schedule that never reuses the whole output has no hook that stores it; another may go on from here.
             self._lanes[tick.lane].output = output
+        if tick is not None and self.held is not None:
+            plan = self._lanes[tick.lane].plan
+            keeps = self.keeps_everything or plan.keeps_output[tick.step]
+            self.held.note(tick.step, plan.runs_output[tick.step], keeps)
         if tick is not None and self.schedule.reuses_output and not self._hooked_output:
             raise ScheduleError(_GONE_ROUND.format("the transformer"))
         # Later passes may leave blocks out on purpose (skip-layer guidance).
@@ -140,6 +149,8 @@ class CacheState:
         self._lanes.clear()
         self._kept = {}
         self._tick = None
+        if self.held is not None:
+            self.held.clear()
         self.recomputed = 0
         self.reused = 0
 
@@ -158,7 +169,8 @@ class CacheState:
     def snapshot(self) -> CacheSnapshot:
         """The state between two steps. It serves another schedule only if `keeps_everything` was set until now."""
         lanes = {name: lane.snapshot() for name, lane in self._lanes.items()}
-        return CacheSnapshot(self.clock.position(), self._store, lanes)
+        denoised = None if self.held is None else self.held.denoised
+        return CacheSnapshot(self.clock.position(), self._store, lanes, denoised)
 
     def restore(self, snapshot: CacheSnapshot) -> None:
         """Go on from there under this schedule, which did the same in all steps before."""
@@ -168,6 +180,8 @@ class CacheState:
         self.clock.go_to(snapshot.position)
         for name, saved in snapshot.lanes.items():
             self._lanes[name] = LaneState.of(saved, self._plan_from(saved.first_step), self._store)
+        if self.held is not None:
+            self.held.denoised = snapshot.denoised
 
     @property
     def stored_outputs(self) -> int:

@@ -73,4 +73,4 @@ def calibrate(
     masks = best_masks(calibration.output)
     for count in sorted({max(2, calibration.shape.steps // share) for share in (2, 3, 4, 5)}, reverse=True):
         if count in masks:
-            print(f"  {count} steps: output:{','.join(map(str, masks[count]))}")
+            print(f"  {count} steps: {calibration.shape.holds}:{','.join(map(str, masks[count]))}")

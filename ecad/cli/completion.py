@@ -15,7 +15,7 @@ from typer.models import ParameterInfo
 Completion = Callable[[str], list[str]]
 Command = TypeVar("Command", bound=Callable[..., None])
 
-_HEURISTICS = ("all", "fora:", "attn:", "tgate:", "random:", "mask:", "output:", "smooth:")
+_HEURISTICS = ("all", "fora:", "attn:", "tgate:", "random:", "mask:", "output:", "denoised:", "smooth:")
 
 
 def models(incomplete: str) -> list[str]:

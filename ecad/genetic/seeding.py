@@ -23,8 +23,9 @@ from ecad.schedule import (
     to_genome,
 )
 
-# In the order in which they enter a small population; "all" and "output:0" are the ends of every front.
-SEED_HEURISTICS = ("all", "output:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
+# In the order in which they enter a small population; "all" and "output:0" (or "denoised:0") are the ends of every
+# front.
+SEED_HEURISTICS = ("all", "{holds}:0", "fora:2", "fora:3", "fora:4", "fora:5", "fora:6", "attn:2")
 
 # Shares of the steps at which evenly spaced step masks recompute everything, where FORA has no such interval.
 EVEN_SHARES = (0.65, 0.45, 0.3, 0.15)
@@ -50,7 +51,7 @@ def baseline_heuristics(shape: ScheduleShape) -> list[Schedule]:
     schedules: list[Schedule] = []
     for name in names:
         try:
-            schedule = heuristic(name, shape)
+            schedule = heuristic(name.format(holds=shape.holds), shape)
         except ScheduleError:
             continue  # not every heuristic fits every family and number of steps
         if schedule not in schedules:
@@ -93,7 +94,7 @@ def _loaded(steps: int, count: int, exponent: float) -> tuple[int, ...]:
 
 def output_mask(numbers: Sequence[int], shape: ScheduleShape) -> Schedule:
     """All of the transformer at these steps, nothing of it at the others."""
-    return heuristic(f"output:{','.join(map(str, numbers))}", shape)
+    return heuristic(f"{shape.holds}:{','.join(map(str, numbers))}", shape)
 
 
 def calibrated_schedules(calibration: Calibration, count: int) -> list[Schedule]:

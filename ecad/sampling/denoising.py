@@ -10,6 +10,10 @@ from typing import Any
 
 import torch
 
+# Of a scheduler's attributes, what stands before its method while a schedule is applied that holds the clean sample: it
+# belongs to that schedule, and not to the state of the denoising.
+_STEP = "step"
+
 
 @dataclass(frozen=True)
 class DenoisingState:
@@ -66,7 +70,7 @@ class Denoising(ABC):
         """Return to a state of this denoising; the next steps are then the same bit for bit."""
         self.step, self.latents = state.step, state.latents
         attributes = vars(self._scheduler)
-        for name in attributes.keys() - state.scheduler.keys():
+        for name in attributes.keys() - state.scheduler.keys() - {_STEP}:
             del attributes[name]
         attributes.update({name: _copied(name, value) for name, value in state.scheduler.items()})
         for generator, generator_state in zip(self._generators, state.generators, strict=True):
@@ -78,7 +82,7 @@ class Denoising(ABC):
 
 
 def _attributes(scheduler: Any) -> dict[str, Any]:
-    return {name: _copied(name, value) for name, value in vars(scheduler).items()}
+    return {name: _copied(name, value) for name, value in vars(scheduler).items() if name != _STEP}
 
 
 def _copied(name: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ecad.caching.denoised import what_to_hold
 from ecad.devices import choose_device
 from ecad.errors import ConfigError
 from ecad.families import ModelSource, find_model
@@ -47,7 +48,8 @@ class Subject:
     @property
     def shape(self) -> ScheduleShape:
         """What a schedule must cover here."""
-        return ScheduleShape(self.model.family.name, self.settings.steps, self.source.block_counts())
+        holds = what_to_hold(self.model.pipe.scheduler)
+        return ScheduleShape(self.model.family.name, self.settings.steps, self.source.block_counts(), holds)
 
 
 def prepare_subject(choice: ModelChoice, overrides: Overrides | None = None) -> Subject:

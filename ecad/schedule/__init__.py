@@ -22,10 +22,12 @@ from ecad.schedule.heuristics import HEURISTIC_HELP, heuristic, is_heuristic, st
 from ecad.schedule.liveness import ExecutionPlan, effective, plan_execution, stored_after_step
 from ecad.schedule.prefixes import group_by_prefix, shared_steps
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.shape import ScheduleShape
+from ecad.schedule.shape import HOLDS_DENOISED, HOLDS_OUTPUT, ScheduleShape
 
 __all__ = [
     "HEURISTIC_HELP",
+    "HOLDS_DENOISED",
+    "HOLDS_OUTPUT",
     "Calibration",
     "ExecutionPlan",
     "GeneLayout",

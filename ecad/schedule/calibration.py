@@ -14,7 +14,7 @@ from ecad.arrays import FloatArray
 from ecad.atomic import write_text
 from ecad.errors import ScheduleError, one_line
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.shape import ScheduleShape
+from ecad.schedule.shape import HOLDS_OUTPUT, ScheduleShape
 
 CALIBRATION_FORMAT = 1
 _DIGITS = 4  # significant ones in a file
@@ -52,6 +52,7 @@ class Calibration:
             "family": self.shape.family,
             "steps": self.shape.steps,
             "blocks": dict(self.shape.blocks),
+            **({} if self.shape.holds == HOLDS_OUTPUT else {"holds": self.shape.holds}),
             "source": dict(self.source),
             "output": _rounded(self.output),
             "components": {name: _rounded(values) for name, values in self.components.items()},
@@ -65,7 +66,12 @@ class Calibration:
                 f"{origin} is not a calibration of this version of ecad: make one with ecad calibrate"
             )
         try:
-            shape = ScheduleShape(str(content["family"]), int(content["steps"]), dict(content["blocks"]))
+            shape = ScheduleShape(
+                str(content["family"]),
+                int(content["steps"]),
+                dict(content["blocks"]),
+                content.get("holds", HOLDS_OUTPUT),
+            )
             output = np.array(content["output"], dtype=np.float64)
             components = {
                 # Without any block of an optional list an array's last axes are lost in JSON.

@@ -40,7 +40,7 @@ def from_genome(genome: BoolArray, shape: ScheduleShape, name: str = "") -> Sche
         arrays[name][1:, present] = genome[start:stop].reshape(shape.steps - 1, -1)
         start = stop
     output = np.concatenate([[True], genome[start:]])
-    return Schedule(shape.family, arrays, name=name, recompute_output=output)
+    return Schedule(shape.family, arrays, name=name, recompute_output=output, holds=shape.holds)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ import numpy as np
 from ecad.errors import ScheduleError
 from ecad.schedule.calibration import Calibration, smooth_schedule
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.shape import ScheduleShape
+from ecad.schedule.shape import HOLDS_DENOISED, HOLDS_OUTPUT, ScheduleShape
 
 HEURISTIC_HELP = (
     "all | fora:N (everything every N steps) | attn:N (attention every N steps, the rest always) | "
     "tgate:GATE (cross-attention until step GATE, then reused) | random:P[:SEED] (each entry recomputed with "
     "probability P) | mask:0,6,8,... (everything at the listed steps only) | output:0,6,8,... (the same, and in "
-    "between nothing of the transformer runs) | smooth:ALPHA (SmoothCache: a component reuses while its calibrated "
-    "error is below ALPHA; needs a calibration)"
+    "between nothing of the transformer runs) | denoised:0,6,8,... (the same, but in between the solver goes on with "
+    "the clean sample predicted last, not with the last output) | smooth:ALPHA (SmoothCache: a component reuses while "
+    "its calibrated error is below ALPHA; needs a calibration)"
 )
 
 CALIBRATED = "smooth"  # the kind of heuristic that needs a calibration
@@ -95,7 +96,12 @@ def _mask(argument: str, text: str, shape: ScheduleShape) -> Schedule:
 
 def _output(argument: str, text: str, shape: ScheduleShape) -> Schedule:
     mask = _mask(argument, text, shape)
-    return mask.replace(recompute_output=next(iter(mask.recompute.values())).any(axis=(1, 2)))
+    output = next(iter(mask.recompute.values())).any(axis=(1, 2))
+    return mask.replace(recompute_output=output, holds=HOLDS_OUTPUT)
+
+
+def _denoised(argument: str, text: str, shape: ScheduleShape) -> Schedule:
+    return _output(argument, text, shape).replace(holds=HOLDS_DENOISED)
 
 
 def _smooth(argument: str, text: str, shape: ScheduleShape, calibration: Calibration | None) -> Schedule:
@@ -148,4 +154,5 @@ _GENERATORS: dict[str, Callable[[str, str, ScheduleShape], Schedule]] = {
     "random": _random,
     "mask": _mask,
     "output": _output,
+    "denoised": _denoised,
 }

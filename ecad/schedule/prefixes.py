@@ -12,7 +12,8 @@ from ecad.schedule.schedule import Schedule
 
 
 def shared_steps(first: Schedule, second: Schedule) -> int:
-    """How many leading steps of the two schedules (of equal shape) compute and read the same components.
+    """How many leading steps of the two schedules (of equal shape) compute and read the same components; none if they
+    hold different things where the whole output is reused.
 
     After so many steps of the one, the other has the same latents, and the same newest outputs of its components.
     """
@@ -51,10 +52,11 @@ def group_by_prefix(schedules: Sequence[Schedule], most: int) -> list[list[int]]
 
 
 def _rows(schedule: Schedule) -> list[bytes]:
-    """What is computed and what is read in each step, to be compared."""
+    """What is computed, read and held in each step, to be compared."""
     plan = plan_execution(schedule)
     return [
-        plan.runs_output[step].tobytes()
+        schedule.holds.encode()
+        + plan.runs_output[step].tobytes()
         + b"".join(
             flags[name][step].tobytes() for flags in (plan.runs, plan.reads) for name in schedule.recompute
         )

@@ -14,7 +14,7 @@ from ecad.arrays import BoolArray
 from ecad.errors import ScheduleError
 from ecad.families import Family, get_family
 from ecad.schedule.resample import resample_steps
-from ecad.schedule.shape import ScheduleShape, checked_steps
+from ecad.schedule.shape import HOLDS_OUTPUT, ScheduleShape, checked_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,9 @@ class Schedule:
     recompute. Where a block does not have a component (`ScheduleShape.present`) there is no bit: False.
     `recompute_output`, a read-only bool array of shape (steps,), says the same of the transformer's whole output: where
     it is False nothing of the transformer runs, its last output is returned, and no other bit of that step is read:
-    they are False. By default (None) the transformer runs in every step. `model` is what it was learnt on (name,
+    they are False. By default (None) the transformer runs in every step. `holds` says what the solver goes on with in
+    such a step: that "output", or the clean sample predicted last ("denoised"), as a solver would that steps over the
+    noise levels in between; it needs a pipeline's scheduler. `model` is what it was learnt on (name,
     height, width, ...), `provenance` where it came from; both are plain data that do not take part in equality.
     """
 
@@ -36,6 +38,7 @@ class Schedule:
     model: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     recompute_output: BoolArray = None  # type: ignore[assignment]  # an array in every schedule
+    holds: str = HOLDS_OUTPUT
 
     def __post_init__(self) -> None:
         spec = get_family(self.family)
@@ -64,7 +67,7 @@ class Schedule:
             raise ScheduleError(f"all block lists must have the same number of steps, got {steps}")
         steps, blocks = next(iter(arrays.values())).shape[0], {name: a.shape[1] for name, a in arrays.items()}
         # The shape's own limits (number of steps and blocks) hold for every schedule.
-        object.__setattr__(self, "_shape", ScheduleShape(self.family, steps, blocks))
+        object.__setattr__(self, "_shape", ScheduleShape(self.family, steps, blocks, self.holds))
         output = self._checked_output(self.recompute_output, steps)
         object.__setattr__(self, "recompute_output", output)
         for name, array in arrays.items():
@@ -137,6 +140,7 @@ class Schedule:
             "model": self.model,
             "provenance": self.provenance,
             "recompute_output": self.recompute_output,
+            "holds": self.holds,
         }
         return Schedule(**{**values, **changes})
 
@@ -185,7 +189,8 @@ class Schedule:
         }
 
     def digest(self) -> str:
-        """SHA-256 of the content (family, shape, bits) in hex; names and provenance do not count."""
+        """SHA-256 of the content (family, shape, bits, what is held if anything is) in hex; names and provenance do not
+        count."""
         content = hashlib.sha256(self.family.encode())
         for name, array in self.recompute.items():
             if not array.shape[1]:  # an optional list, without which the schedule is the same
@@ -194,6 +199,8 @@ class Schedule:
             content.update(np.packbits(array).tobytes())
         if self.reuses_output:
             content.update(b"|whole output|" + np.packbits(self.recompute_output).tobytes())
+            if self.holds != HOLDS_OUTPUT:
+                content.update(f"|{self.holds}|".encode())
         return content.hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -202,6 +209,7 @@ class Schedule:
         return (
             self.shape == other.shape
             and np.array_equal(self.recompute_output, other.recompute_output)
+            and (self.holds == other.holds or not self.reuses_output)
             and all(np.array_equal(array, other.recompute[name]) for name, array in self.recompute.items())
         )
 
@@ -210,7 +218,8 @@ class Schedule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         arrays, model, provenance = dict(self.recompute), dict(self.model), dict(self.provenance)
-        return Schedule, (self.family, arrays, self.name, model, provenance, self.recompute_output)
+        output = self.recompute_output
+        return Schedule, (self.family, arrays, self.name, model, provenance, output, self.holds)
 
     def __repr__(self) -> str:
         title = f"{self.name!r}, " if self.name else ""

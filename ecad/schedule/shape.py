@@ -18,6 +18,10 @@ from ecad.families import Family, get_family
 MAX_STEPS = 1000
 MAX_BLOCKS = 1000
 
+# What the solver goes on with in a step in which nothing of the transformer runs: the transformer's last output, or the
+# clean sample that was predicted last (x0; diffusers' `pred_original_sample`).
+HOLDS_OUTPUT, HOLDS_DENOISED = HOLDS = ("output", "denoised")
+
 
 def checked_steps(steps: Any) -> int:
     """A number of steps as a plain int, numpy's integers among them; ScheduleError for everything else."""
@@ -32,16 +36,22 @@ def _is_whole(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class ScheduleShape:
-    """Two shapes are equal if family, steps and blocks are."""
+    """Two shapes are equal if family, steps and blocks are: schedules of both fit the same model.
+
+    `holds` is what the schedules that are made for this shape do where they reuse the whole output, see `Schedule`.
+    """
 
     family: str
     steps: int
     blocks: Mapping[
         str, int
     ]  # block list name -> number of blocks, in the family's order; 0: an optional list
+    holds: str = HOLDS_OUTPUT
 
     def __post_init__(self) -> None:
         spec = self.spec
+        if self.holds not in HOLDS:
+            raise ScheduleError(f"a schedule holds {' or '.join(map(repr, HOLDS))}, not {self.holds!r}")
         object.__setattr__(self, "steps", checked_steps(self.steps))
         optional = {each.name: 0 for each in spec.block_lists if each.is_optional}
         blocks = {**optional, **self.blocks}
@@ -98,4 +108,4 @@ class ScheduleShape:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Read-only mappings cannot be pickled: a worker in another process makes its own."""
-        return ScheduleShape, (self.family, self.steps, dict(self.blocks))
+        return ScheduleShape, (self.family, self.steps, dict(self.blocks), self.holds)

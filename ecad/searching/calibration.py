@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ecad.errors import RunError
@@ -29,7 +30,7 @@ def known_calibration(
     else:
         return None
     found.check_fits(subject.shape)
-    return found
+    return replace(found, shape=subject.shape)
 
 
 def measured_calibration(

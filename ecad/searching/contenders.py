@@ -32,8 +32,8 @@ def contenders_of(run: PreparedRun, front: Mapping[str, Schedule]) -> list[Conte
     """Uncached first, then the front, heuristics, and the untouched model with fewer steps, evenly spaced or not.
 
     Uneven steps are front-loaded, back-loaded, and where the run's calibration would compute; all of them also as masks
-    (`output:`). Heuristics whose stored outputs cannot fit, and a scheduler that cannot run at some of its noise
-    levels, are told of in the log.
+    (`output:` or `denoised:`). Heuristics whose stored outputs cannot fit, and a scheduler that cannot run at some of
+    its noise levels, are told of in the log.
     """
     steps = run.shape.steps
     calibrated = [best_masks(run.calibration.output)[count] for count in uneven_counts(steps)]

@@ -35,9 +35,9 @@ from ecad.schedule import Schedule, dump_schedule, load_schedule
 from ecad.storage.locked_folder import LockedFolder
 from ecad.storage.log import EvaluationLog, Logged, read_evaluations, read_log
 
-RUN_FORMAT = 7
+RUN_FORMAT = 8
 # What is found in them is the same, but earlier searches went other ways.
-READABLE_FORMATS = (1, 2, 3, 4, 5, 6, RUN_FORMAT)
+READABLE_FORMATS = (1, 2, 3, 4, 5, 6, 7, RUN_FORMAT)
 
 
 class RunFolder(LockedFolder[EvaluationLog]):

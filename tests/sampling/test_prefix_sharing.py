@@ -20,6 +20,8 @@ from ecad.sampling.loading import LoadedModel
 from ecad.sampling.prefix_sharing import sample_sharing
 from ecad.sampling.samplers import make_sampler
 from ecad.schedule import (
+    HOLDS_DENOISED,
+    HOLDS_OUTPUT,
     Schedule,
     ScheduleShape,
     from_genome,
@@ -105,7 +107,10 @@ def test_pixart(tiny_pipe: Any, tiny_folder: Path, scheduler: tuple[Any, dict[st
     sampler = make_sampler(
         model, GenerationSettings(steps=7, guidance_scale=4.0, height=16, width=16, max_sequence_length=12)
     )
-    check(sampler, family_tree(ScheduleShape("pixart", 7, {"transformer_blocks": 3}), 6, 0), FeedForward)
+    for holds in (HOLDS_OUTPUT, HOLDS_DENOISED):
+        shape = ScheduleShape("pixart", 7, {"transformer_blocks": 3}, holds)
+        check(sampler, family_tree(shape, 6, 0), FeedForward)
+        assert "step" not in vars(tiny_pipe.scheduler)
 
 
 def test_any_order(tiny_pipe: Any, tiny_folder: Path) -> None:

@@ -30,6 +30,8 @@ def test_shared_steps_are_those_before_the_first_difference() -> None:
     assert shared_steps(mask(0, 3, 5), mask(0, 2)) == 2
     assert shared_steps(mask(0, 3), mask(0, 3)) == 8
     assert shared_steps(mask(0, 1), mask(0)) == 1  # step 0 is recomputed by all
+    # What one of them holds the other would not have.
+    assert shared_steps(mask(0, 3), mask(0, 3).replace(holds="denoised")) == 0
 
 
 def test_dead_compute_makes_no_difference_and_what_is_read_does() -> None:

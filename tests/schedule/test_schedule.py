@@ -102,6 +102,35 @@ def test_the_whole_output() -> None:
         schedule.replace(recompute_output=np.ones(4, dtype=bool))
 
 
+def test_what_is_held() -> None:
+    """Schedules differ by it where they reuse the whole output, and only there."""
+    output, denoised = heuristic("output:0,1,4", SHAPE), heuristic("denoised:0,1,4", SHAPE)
+    assert (output.holds, denoised.holds) == ("output", "denoised")
+    assert np.array_equal(output.recompute_output, denoised.recompute_output)
+    assert output != denoised
+    assert output.digest() != denoised.digest()
+    assert denoised.shape == SHAPE  # both fit the same models
+    for other in (
+        pickle.loads(pickle.dumps(denoised)),
+        denoised.resample(7).resample(5),
+        denoised.replace(name="x"),
+    ):
+        assert other.holds == "denoised"
+    mask = heuristic("mask:0,2", SHAPE)
+    assert mask.replace(holds="denoised") == mask
+    assert mask.replace(holds="denoised").digest() == mask.digest()
+    with pytest.raises(ScheduleError, match="holds 'output' or 'denoised', not 'x'"):
+        mask.replace(holds="x")
+
+
+def test_genomes_are_of_schedules_that_hold_what_the_shape_says() -> None:
+    shape = ScheduleShape(SHAPE.family, SHAPE.steps, SHAPE.blocks, "denoised")
+    denoised = heuristic("denoised:0,2", shape)
+    assert from_genome(to_genome(denoised), shape) == denoised
+    assert from_genome(to_genome(denoised), SHAPE) == heuristic("output:0,2", shape)  # which says so itself
+    assert pickle.loads(pickle.dumps(shape)).holds == "denoised"
+
+
 def test_equality_and_digest_ignore_metadata() -> None:
     one, two = heuristic("fora:2", SHAPE), heuristic("mask:0,2,4", SHAPE).replace(provenance={"run": "x"})
     assert one == two

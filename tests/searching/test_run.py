@@ -267,9 +267,9 @@ def test_a_search_of_an_older_format_is_not_continued(
     """Its candidates came from other genomes; all that was found can still be read."""
     shutil.copytree(finished, tmp_path / "run")
     config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("ecad_run: 7", "ecad_run: 1"))
+    config.write_text(config.read_text().replace("ecad_run: 8", "ecad_run: 1"))
     assert RunFolder.existing(tmp_path / "run").read_config()["ecad_run"] == 1
-    with pytest.raises(RunError, match=r"older ecad \(run format 1, now 7\)"):
+    with pytest.raises(RunError, match=r"older ecad \(run format 1, now 8\)"):
         search(SearchSettings.from_mapping(settings), tmp_path / "run")
 
 

@@ -106,9 +106,9 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
 def test_config_versions(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         folder.write_config({"settings": {"seed": 1}})
-        assert folder.read_config() == {"ecad_run": 7, "settings": {"seed": 1}}
+        assert folder.read_config() == {"ecad_run": 8, "settings": {"seed": 1}}
     (tmp_path / "config.yaml").write_text("ecad_run: 99\n")
-    with pytest.raises(RunError, match="run format 99, this version of ecad reads 7 and older"):
+    with pytest.raises(RunError, match="run format 99, this version of ecad reads 8 and older"):
         RunFolder.existing(tmp_path).read_config()
     (tmp_path / "config.yaml").write_text("a: [\n")
     with pytest.raises(RunError, match="damaged"):

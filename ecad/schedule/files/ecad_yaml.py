@@ -28,7 +28,7 @@ from ecad.schedule.files.strangers import what_else
 from ecad.schedule.files.yaml_text import dump_plain
 from ecad.schedule.heuristics import is_heuristic
 from ecad.schedule.schedule import Schedule
-from ecad.schedule.shape import MAX_BLOCKS, MAX_STEPS
+from ecad.schedule.shape import HOLDS, HOLDS_DENOISED, HOLDS_OUTPUT, MAX_BLOCKS, MAX_STEPS
 from ecad.yaml_nodes import Node, YamlMistake, parse_yaml, shown
 
 FORMAT_VERSION = 1
@@ -39,9 +39,13 @@ _HEADER = """\
 # One line per step, one digit per block, first block first.
 """
 _OUTPUT = "output"  # the transformer's whole output, beside the block lists
+_GOES_ON = {
+    HOLDS_OUTPUT: "its last output is returned",
+    HOLDS_DENOISED: "the solver goes on with the clean sample predicted last",
+}
 _ABSENT = "-"  # in the place of a digit where the block does not have the component
 _REQUIRED = ("ecad_schedule", "model", "steps", "recompute")
-_KEYS = ("ecad_schedule", "name", "model", "steps", "provenance", "recompute")
+_KEYS = ("ecad_schedule", "name", "model", "steps", "provenance", "holds", "recompute")
 _SIGNATURE = ("family", "blocks")  # keys of `model` that say what the schedule fits
 
 
@@ -198,6 +202,7 @@ def _schedule_from(root: Node, folders: Sequence[Path]) -> Schedule:
         arrays[block_list.name] = _array_from(lists[block_list.name], block_list, steps, count)
 
     output = _output_from(lists[_OUTPUT], steps) if _OUTPUT in lists else None
+    holds = _holds_from(content["holds"]) if "holds" in content else HOLDS_OUTPUT
 
     if "provenance" in content:
         content["provenance"].mapping("provenance")
@@ -208,7 +213,15 @@ def _schedule_from(root: Node, folders: Sequence[Path]) -> Schedule:
         model={key: node.value() for key, node in model.items() if key not in _SIGNATURE},
         provenance=content["provenance"].value() if "provenance" in content else {},
         recompute_output=output,  # type: ignore[arg-type]  # None: in every step
+        holds=holds,
     )
+
+
+def _holds_from(node: Node) -> str:
+    found = node.text("holds")
+    if found not in HOLDS:
+        raise node.mistake(f"holds is {' or '.join(map(repr, HOLDS))}, not {found!r}")
+    return found
 
 
 def _output_from(node: Node, steps: int) -> BoolArray:
@@ -300,12 +313,13 @@ def dump_schedule(schedule: Schedule) -> str:
     head.update(model=model, steps=schedule.steps)
     if schedule.provenance:
         head["provenance"] = dict(schedule.provenance)
+    if schedule.reuses_output and schedule.holds != HOLDS_OUTPUT:
+        head["holds"] = schedule.holds
     lines = [_HEADER + dump_plain(head).rstrip("\n"), "recompute:"]
     if schedule.reuses_output:
         digits = "".join("01"[int(runs)] for runs in schedule.recompute_output)
-        lines.append(
-            "  # one digit per step: in a step with 0 nothing of the transformer runs, its last output is returned"
-        )
+        goes_on = _GOES_ON[schedule.holds]
+        lines.append(f"  # one digit per step: in a step with 0 nothing of the transformer runs, {goes_on}")
         lines.append(f'  {_OUTPUT}: "{digits}"')
     for block_list in schedule.spec.block_lists:
         present = schedule.shape.present[block_list.name]

@@ -49,6 +49,24 @@ def test_the_whole_output_is_one_line(tmp_path: Path) -> None:
     assert parse_schedule(text.replace('"0000"', '"1010"').replace('"101"', '"001"'), "s.yaml") == skipping
 
 
+def test_what_is_held_is_one_line() -> None:
+    held = heuristic("denoised:0,2", SHAPE)
+    text = dump_schedule(held)
+    assert "\nholds: denoised\nrecompute:\n" in text
+    assert "goes on with the clean sample predicted last" in text
+    assert parse_schedule(text, "s.yaml") == held != heuristic("output:0,2", SHAPE)
+    # The default, and what nobody would read, are not written.
+    assert "holds:" not in dump_schedule(heuristic("output:0,2", SHAPE))
+    assert "holds:" not in dump_schedule(heuristic("mask:0,2", SHAPE).replace(holds="denoised"))
+    assert parse_schedule(text.replace("holds: denoised", "holds: output"), "s.yaml") == heuristic(
+        "output:0,2", SHAPE
+    )
+    with pytest.raises(ScheduleError, match=r"line \d+: holds is 'output' or 'denoised', not 'noise'"):
+        parse_schedule(text.replace("holds: denoised", "holds: noise"), "s.yaml")
+    with pytest.raises(ScheduleError, match=r"line \d+: holds must be text"):
+        parse_schedule(text.replace("holds: denoised", "holds: 1"), "s.yaml")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
