@@ -125,6 +125,7 @@ def check(
         "blocks": dict(loaded.shape.blocks),
         "model": dict(loaded.model),
         "recompute_fraction": loaded.recompute_fraction(),
+        "holds": loaded.holds if loaded.reuses_output else None,
         **(costs or dict.fromkeys((*COST_KEYS, "macs_model"))),
     }
     _print_notes(notes)
@@ -134,7 +135,9 @@ def check(
     from ecad.report.heatmap import cost_text
 
     cost = "" if costs is None else f", {cost_text(costs)}"
-    print(f"{schedule}: valid; {loaded.shape.describe()}, {loaded.recompute_fraction():.0%} recomputed{cost}")
+    holds = f", holds {loaded.holds}" if loaded.reuses_output else ""
+    share = f"{loaded.recompute_fraction():.0%} recomputed{holds}"
+    print(f"{schedule}: valid; {loaded.shape.describe()}, {share}{cost}")
     if costs is not None and "paper_s" in costs:
         how = ", compiled" if costs["paper_compiled"] else ""
         print(

@@ -13,12 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ecad.arrays import BoolArray
-from ecad.schedule import Schedule
+from ecad.schedule import HOLDS_DENOISED, HOLDS_OUTPUT, Schedule
 
 # Different characters too, not only colours: for terminals without them, and for eyes that do not tell them apart.
 _STYLES = {True: "green", False: "bright_black"}
 _CHARACTERS = {True: "█", False: "·"}
 _ASCII_CHARACTERS = {True: "#", False: "."}
+_HELD = {
+    HOLDS_OUTPUT: "the last output, where nothing of the transformer runs",
+    HOLDS_DENOISED: "the clean sample predicted last, where nothing of the transformer runs",
+}
 _LEVELS = "▁▂▃▄▅▆▇█"
 _ASCII_LEVELS = "12345678"
 
@@ -127,6 +131,8 @@ def schedule_summary(schedule: Schedule, costs: Mapping[str, float] | None = Non
         table.add_row(Text(key if key != "name" else "model"), Text(_plain(value)))
     table.add_row("recomputed", f"{_percent(schedule.recompute_fraction())} of all components")
     table.add_row("per step", StepProfile(step_fractions(schedule)))
+    if schedule.reuses_output:
+        table.add_row("holds", _HELD[schedule.holds])
     if costs is not None:
         table.add_row("cost", cost_text(costs))
     for key, value in schedule.provenance.items():

@@ -109,11 +109,23 @@ def test_check_prints_clean_json() -> None:
         "blocks": {"transformer_blocks": 28},
         "model": {"name": "pixart-alpha", "height": 256, "width": 256},
         "recompute_fraction": 0.5,
+        "holds": None,
         "macs_model": "pixart-alpha",
     }
     # The paper (arXiv 2506.15682) gives 5.714 TMACs for the uncached model.
     assert macs_paper * speedup_paper == pytest.approx(5.714e12, abs=0.001e12)
     assert macs > macs_paper  # attention products are not in the paper's count
+
+
+def test_what_is_held_is_told(tmp_path: Path) -> None:
+    for name in ("output:0,2", "denoised:0,2"):
+        path = tmp_path / f"{name[:6]}.yaml"
+        assert invoke("new", name, "--model", "pixart-mini", "--steps", "4", "-o", path).exit_code == 0
+        holds = name.partition(":")[0]
+        assert f"50% recomputed, holds {holds}" in invoke("check", path).stdout
+        assert json.loads(invoke("check", path, "--json").stdout)["holds"] == holds
+        sentence = {"output": "the last output, where", "denoised": "the clean sample predicted last, where"}
+        assert sentence[holds] in " ".join(invoke("show", path).stdout.split())
 
 
 def test_check_takes_the_sizes_from_the_schedule(tmp_path: Path) -> None:
