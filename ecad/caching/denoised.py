@@ -12,6 +12,7 @@ and by what the model was trained to predict. The formulas are those of the sche
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,31 +21,69 @@ import torch
 from ecad.errors import ScheduleError
 from ecad.schedule.shape import HOLDS_DENOISED, HOLDS_OUTPUT
 
-# An old output of these is one larger step by the solver's own formula: they hold the clean sample as it is.
-_FIRST_ORDER = frozenset({"DDIMScheduler", "CogVideoXDDIMScheduler", "EulerDiscreteScheduler"})
-_BY_TIMESTEP = frozenset({"DDIMScheduler", "CogVideoXDDIMScheduler", "DDPMScheduler"})
-_STRAIGHT = frozenset({"FlowMatchEulerDiscreteScheduler"})
-
 _Coefficients = tuple[Any, Any]
 _Rule = Callable[[Any, int, Any], _Coefficients]
 
+_COPIES: dict[str, bool] = {}  # by the name of a class of pipelines; reading its source takes a while
 
-def what_to_hold(scheduler: Any) -> str:
-    """What schedules for this scheduler should hold where the whole output is reused, see `ecad.schedule.Schedule`.
+
+def what_to_hold(pipeline: Any) -> str:
+    """What schedules for this pipeline should hold where the whole output is reused, see `ecad.schedule.Schedule`.
 
     The clean sample if it is known how to; the output where that is the same.
     """
-    if type(scheduler).__name__ in _STRAIGHT or _coefficients_of(scheduler) is None:
-        return HOLDS_OUTPUT
-    kind = scheduler.config.prediction_type
-    if kind == "sample" or (type(scheduler).__name__ in _FIRST_ORDER and kind == "epsilon"):
+    scheduler = pipeline.scheduler
+    if _copies_its_scheduler(pipeline) or _coefficients_of(scheduler) is None or _is_the_same(scheduler):
         return HOLDS_OUTPUT
     return HOLDS_DENOISED
 
 
-def needs_conversion(scheduler: Any) -> bool:
+def needs_conversion(pipeline: Any) -> bool:
     """Whether holding the clean sample differs from holding the output; ScheduleError if it is not known how to."""
-    return type(scheduler).__name__ not in _STRAIGHT and _known(scheduler) is not None
+    scheduler = pipeline.scheduler
+    if _is_straight(scheduler):
+        return False
+    _known(scheduler)
+    if _copies_its_scheduler(pipeline):
+        raise ScheduleError(
+            f"the schedule holds the clean sample predicted last (holds: {HOLDS_DENOISED}), and "
+            f"{type(pipeline).__name__} makes several samples with copies of its scheduler: use a schedule that holds "
+            "the output"
+        )
+    return True
+
+
+def _is_straight(scheduler: Any) -> bool:
+    """Whether an old velocity is one larger step: flow matching by Euler's method, without fresh noise."""
+    name = type(scheduler).__name__
+    return name == "FlowMatchEulerDiscreteScheduler" and not scheduler.config.get(
+        "stochastic_sampling", False
+    )
+
+
+def _is_the_same(scheduler: Any) -> bool:
+    """Whether an old output is the same as the old clean sample, by the scheduler's formula."""
+    config, name = scheduler.config, type(scheduler).__name__
+    kind = getattr(config, "prediction_type", None)
+    if _is_straight(scheduler) or kind == "sample":
+        return True
+    if name in ("DDIMScheduler", "CogVideoXDDIMScheduler"):
+        # Clipped samples do not fit the noise; with "linspace" the next timestep is not the one that was stepped to.
+        is_plain = not config.clip_sample and not config.get("thresholding", False)
+        return kind == "epsilon" and is_plain and config.timestep_spacing != "linspace"
+    return name == "EulerDiscreteScheduler" and kind == "epsilon"
+
+
+def _copies_its_scheduler(pipeline: Any) -> bool:
+    """Whether a call steps on copies, too (for sound beside a video): those we would not see."""
+    kind = type(pipeline)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if name not in _COPIES:
+        try:
+            _COPIES[name] = "deepcopy(self.scheduler" in inspect.getsource(kind)
+        except (OSError, TypeError):  # no source: of a class that was made in an interpreter
+            return False
+    return _COPIES[name]
 
 
 def denoised_of(
@@ -85,15 +124,18 @@ def _known(scheduler: Any) -> _Rule:
 
 def _coefficients_of(scheduler: Any) -> _Rule | None:
     """By which a and b come, for this kind of scheduler; None for one that is not known."""
-    kind = getattr(getattr(scheduler, "config", None), "prediction_type", None)
+    config, name = getattr(scheduler, "config", None), type(scheduler).__name__
+    kind = getattr(config, "prediction_type", None)
+    if name == "FlowMatchEulerDiscreteScheduler":
+        return _of_flow
     if hasattr(scheduler, "precondition_outputs"):  # EDM, whose model predicts something else again
         return None
     if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):  # the DPM-Solvers, UniPC, DEIS, SA-Solver
         return _of_solver if kind in ("epsilon", "v_prediction", "flow_prediction", "sample") else None
-    name = type(scheduler).__name__
     if name in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"):
         return _of_euler if kind in ("epsilon", "v_prediction") else None
-    if name in _BY_TIMESTEP:
+    learns_variance = getattr(config, "variance_type", None) in ("learned", "learned_range")
+    if name in ("DDIMScheduler", "CogVideoXDDIMScheduler", "DDPMScheduler") and not learns_variance:
         return _of_timestep if kind in ("epsilon", "v_prediction", "sample") else None
     return None
 
@@ -107,6 +149,10 @@ def _of_solver(scheduler: Any, index: int, timestep: Any) -> _Coefficients:
 def _of_timestep(scheduler: Any, index: int, timestep: Any) -> _Coefficients:
     kept = scheduler.alphas_cumprod[int(timestep)]
     return _by_prediction(scheduler.config.prediction_type, kept**0.5, (1 - kept) ** 0.5, None)
+
+
+def _of_flow(scheduler: Any, index: int, timestep: Any) -> _Coefficients:
+    return 1.0, -scheduler.sigmas[index]
 
 
 def _of_euler(scheduler: Any, index: int, timestep: Any) -> _Coefficients:

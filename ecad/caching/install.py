@@ -153,7 +153,7 @@ def _held_on(pipeline: Any | None, schedule: Schedule) -> HeldSample | None:
         return None
     if pipeline is not None:
         if schedule.reuses_output:
-            needs_conversion(pipeline.scheduler)
+            needs_conversion(pipeline)
         return HeldSample(pipeline)
     if schedule.reuses_output:
         raise ScheduleError(

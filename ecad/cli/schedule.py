@@ -27,7 +27,7 @@ def new(
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
     """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,...,
-    output:0,6,8,..., smooth:ALPHA.
+    output:0,6,8,..., denoised:0,6,8,..., smooth:ALPHA.
 
     \b
     Examples:

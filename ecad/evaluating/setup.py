@@ -76,6 +76,9 @@ def prepare_evaluation(folder: ResultsFolder, settings: ResolvedEvaluateSettings
     contenders = contenders_for(wishes, subject.shape, calibration)
     if any(contender.levels is not None for contender in contenders):
         try_levels(subject.sampler, prompts.prompts, settings.batch_size)
+    for contender in contenders:
+        if contender.schedule is not None:
+            subject.check_what_is_held(contender.schedule)
     for scorer in scorers:
         scorer.check(prompts.prompts, generation.height, generation.width)
     baselines = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ecad.caching.denoised import what_to_hold
+from ecad.caching.denoised import needs_conversion, what_to_hold
 from ecad.devices import choose_device
 from ecad.errors import ConfigError
 from ecad.families import ModelSource, find_model
@@ -18,7 +18,8 @@ from ecad.sampling.generation import GenerationSettings, ModelChoice, Overrides,
 from ecad.sampling.loading import LoadedModel, dtype_of, load_model
 from ecad.sampling.samplers import make_sampler
 from ecad.sampling.take_over import take_over_in
-from ecad.schedule.shape import ScheduleShape
+from ecad.schedule.schedule import Schedule
+from ecad.schedule.shape import HOLDS_DENOISED, ScheduleShape
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,13 @@ class Subject:
     @property
     def shape(self) -> ScheduleShape:
         """What a schedule must cover here."""
-        holds = what_to_hold(self.model.pipe.scheduler)
+        holds = what_to_hold(self.model.pipe)
         return ScheduleShape(self.model.family.name, self.settings.steps, self.source.block_counts(), holds)
+
+    def check_what_is_held(self, schedule: Schedule) -> None:
+        """ScheduleError if it holds the clean sample, and this pipeline's scheduler does not know that."""
+        if schedule.reuses_output and schedule.holds == HOLDS_DENOISED:
+            needs_conversion(self.model.pipe)
 
 
 def prepare_subject(choice: ModelChoice, overrides: Overrides | None = None) -> Subject:

@@ -25,6 +25,12 @@ def known_calibration(
         if not path.is_file():
             raise RunError(f"run folder {folder.path} has evaluations but its {CALIBRATION_FILE} is lost")
         found = load_calibration(path)
+        if found.shape.holds != subject.shape.holds:
+            raise RunError(
+                f"the schedules of {folder.path} hold {found.shape.holds!r} where the whole output is reused, and with "
+                f"{type(subject.model.pipe.scheduler).__name__} as it is now new ones would hold "
+                f"{subject.shape.holds!r}: the model's scheduler has changed; start a new run"
+            )
     elif settings.calibration is not None:
         found = load_calibration(Path(settings.calibration).expanduser())
     else:

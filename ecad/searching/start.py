@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ecad.errors import ConfigError, RunError
-from ecad.schedule import Schedule, ScheduleShape, load_schedule
+from ecad.schedule import HOLDS_DENOISED, Schedule, ScheduleShape, load_schedule
 from ecad.searching.settings import ResolvedSearchSettings
 from ecad.storage import RunFolder
 
 START_FOLDER = "start"
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def start_schedules(
     folder: RunFolder, settings: ResolvedSearchSettings, shape: ScheduleShape
 ) -> list[Schedule]:
     """Those that the settings name; on a later start of the run, the copies that it has kept.
+
+    Genomes do not say what is held where the whole output is reused: all schedules of a search hold the same.
 
     ConfigError if one does not fit the model, or if they would fill the first generation.
     """
@@ -27,6 +32,7 @@ def start_schedules(
             raise RunError(f"run folder {folder.path} has evaluations but its {START_FOLDER}/ is lost")
         return [load_schedule(path) for path in sorted(kept.glob("*.yaml"))]
     found: list[Schedule] = []
+    changed = 0
     for text in settings.start_from.split(","):
         for schedule in _read(text.strip()):
             if schedule.shape != shape:
@@ -34,8 +40,16 @@ def start_schedules(
                     f"--start-from {text.strip()}: {schedule.name!r} is for {schedule.shape.describe()}, the model has "
                     f"{shape.describe()}"
                 )
-            if schedule not in found:
-                found.append(schedule)
+            held = schedule.replace(holds=shape.holds)
+            changed += held != schedule
+            if held not in found:
+                found.append(held)
+    if changed:
+        _LOGGER.warning(
+            "%d schedules of --start-from go on as ones that hold the %s, as all of this search do, and not the %s",
+            changed,
+            *(("clean sample", "output") if shape.holds == HOLDS_DENOISED else ("output", "clean sample")),
+        )
     if len(found) > settings.population // 2:
         raise ConfigError(
             f"--start-from names {len(found)} schedules, which must be no more than half of the population "

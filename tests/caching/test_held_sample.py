@@ -7,8 +7,10 @@ import inspect
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from diffusers import (
 )
 
 import ecad
+from ecad.caching.held import HeldSample
 from ecad.errors import ScheduleError
 from ecad.sampling.base import Job
 from ecad.sampling.generation import ModelChoice, Overrides
@@ -166,6 +169,119 @@ def test_a_tool_that_wraps_the_step_later_keeps_its_own(case: Any) -> None:
     assert case.pipe.scheduler.step is theirs
     assert np.array_equal(case.run(), untouched)  # through what is left of ours, which does nothing any more
     assert len(seen) == 2 * STEPS
+
+
+def test_another_tools_step_is_put_back(case: Any) -> None:
+    seen: list[int] = []
+    original = case.pipe.scheduler.step
+
+    def theirs(*args: Any, **kwargs: Any) -> Any:
+        seen.append(1)
+        return original(*args, **kwargs)
+
+    case.pipe.scheduler.step = theirs
+    with ecad.applied(case.pipe, mixed(case, 0)):
+        case.run()
+    assert case.pipe.scheduler.step is theirs
+    assert len(seen) == STEPS
+
+
+def test_a_step_that_is_taken_away_between_calls(case: Any) -> None:
+    """Another tool restores the class's own, without knowing of ours."""
+    with ecad.applied(case.pipe, mixed(case, 0)):
+        expected = case.run()
+        del case.pipe.scheduler.step
+        assert np.array_equal(case.run(), expected)
+    assert "step" not in vars(case.pipe.scheduler)
+
+
+def test_a_step_that_is_taken_away_during_a_call_is_noticed(case: Any) -> None:
+    def take_away(step: int) -> None:
+        if step == 1:
+            del case.pipe.scheduler.step
+
+    with (
+        ecad.applied(case.pipe, case.heuristic("denoised:0,1,5")),
+        pytest.raises(
+            ScheduleError, match="step 2 did not go through the `step` of DPMSolverMultistepScheduler"
+        ),
+    ):
+        case.run_noting(take_away)
+
+
+def test_pipelines_that_share_a_scheduler(case: Any) -> None:
+    """Each has its own schedule, and one has none: none sees what another holds."""
+    components = {**case.pipe.components, "transformer": copy.deepcopy(case.pipe.transformer)}
+    other = replace(case, pipe=PixArtAlphaPipeline(**components))
+    other.pipe.set_progress_bar_config(disable=True)
+    plain = replace(
+        case, pipe=PixArtAlphaPipeline(**{**components, "transformer": copy.deepcopy(case.pipe.transformer)})
+    )
+    plain.pipe.set_progress_bar_config(disable=True)
+    assert other.pipe.scheduler is plain.pipe.scheduler is case.pipe.scheduler
+    untouched = plain.run()
+    # The last step reuses: what is held is not given up by a step that computes.
+    schedules = [case.heuristic("denoised:0,3"), case.heuristic("denoised:0,1,4")]
+    expected = []
+    for each, schedule in zip((case, other), schedules, strict=True):
+        with ecad.applied(each.pipe, schedule):
+            expected.append(each.run())
+    ecad.apply(case.pipe, schedules[0])
+    ecad.apply(other.pipe, schedules[1])
+    for _ in range(2):
+        assert np.array_equal(case.run(), expected[0])
+        assert np.array_equal(plain.run(), untouched)
+        assert np.array_equal(other.run(), expected[1])
+    ecad.remove(other.pipe)
+    assert np.array_equal(case.run(), expected[0])
+    assert np.array_equal(other.run(), untouched)
+    ecad.remove(case.pipe)
+    assert "step" not in vars(case.pipe.scheduler)
+
+
+def started() -> tuple[HeldSample, Any]:
+    """What is held of a pipeline whose scheduler is at its first step."""
+    scheduler = DPMSolverMultistepScheduler()
+    held = HeldSample(SimpleNamespace(scheduler=scheduler))
+    held.attach(True)
+    scheduler.set_timesteps(STEPS)
+    return held, scheduler
+
+
+def test_a_step_computes_if_any_of_its_passes_does() -> None:
+    held, scheduler = started()
+    output = sample = torch.ones(1, 4, 8, 8)
+    held.note(0, True, True)
+    held.note(0, False, True)
+    scheduler.step(output, scheduler.timesteps[0], sample)
+    first = held.denoised
+    assert first is not None
+    held.note(1, False, True)
+    held.note(1, True, True)
+    scheduler.step(2 * output, scheduler.timesteps[1], sample)
+    assert held.denoised is not None
+    assert not torch.equal(held.denoised, first)
+    held.note(2, True, False)  # nobody goes on from here
+    scheduler.step(output, scheduler.timesteps[2], sample)
+    assert held.denoised is None
+
+
+def test_latents_keep_their_type() -> None:
+    held, scheduler = started()
+    output = sample = torch.ones(1, 4, 8, 8, dtype=torch.bfloat16)
+    for step, runs in enumerate((True, False)):
+        held.note(step, runs, not step)
+        made = scheduler.step(output, scheduler.timesteps[step], sample, return_dict=False)[0]
+        assert made.dtype == torch.bfloat16
+
+
+def test_another_size_is_refused() -> None:
+    held, scheduler = started()
+    held.note(0, True, True)
+    scheduler.step(torch.ones(1, 4, 8, 8), scheduler.timesteps[0], torch.ones(1, 4, 8, 8))
+    held.note(1, False, True)
+    with pytest.raises(ScheduleError, match=r"shape \(1, 4, 4, 4\) in step 1, and \(1, 4, 8, 8\) when"):
+        scheduler.step(torch.ones(1, 4, 4, 4), scheduler.timesteps[1], torch.ones(1, 4, 4, 4))
 
 
 def test_image_to_image_enters_in_the_middle(case: Any) -> None:

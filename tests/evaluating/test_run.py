@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contracts.toys import Contrast, metric
+from diffusers import LMSDiscreteScheduler
 from filelock import FileLock
 from PIL import Image
 from tiny_stable_diffusion import save_tiny_stable_diffusion
@@ -105,6 +106,22 @@ def reproducible(folder: Path) -> dict[str, Any]:
         for name in ("latency_s", "speedup_latency", "speedup_latency_range", "latency_spread"):
             del row[name]
     return {**results, "grid": (folder / "grid.png").read_bytes()}
+
+
+def test_a_scheduler_whose_clean_sample_is_not_known_is_refused_before_anything(
+    settings: EvaluateSettings, tiny_folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    LMSDiscreteScheduler().save_pretrained(model / "scheduler")
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(
+        json.dumps({**index, "scheduler": ["diffusers", "LMSDiscreteScheduler"]})
+    )
+    changed = replace(settings, model=str(model), schedules=("fora:2", "denoised:0,2"))
+    with pytest.raises(ScheduleError, match="not known for LMSDiscreteScheduler"):
+        evaluate(changed, tmp_path / "out")
+    assert not (tmp_path / "out" / "scores.jsonl").exists()
 
 
 def test_rows(finished: Path, tiny_folder: Path) -> None:

@@ -124,6 +124,12 @@ def test_any_order(tiny_pipe: Any, tiny_folder: Path) -> None:
     check(make_sampler(model, settings), order, FeedForward)
     every, none = heuristic("all", shape), heuristic("output:0,1,4", shape)
     check(make_sampler(model, settings), [every, none], FeedForward)
+    # What is held goes on with the steps, be it of a schedule that holds nothing itself.
+    steps = ("0,1,2", "0,1,4", "0,1,3,5", "0,3", "0", "0,1,2,3,4,5,6", "0,1,5")
+    check(
+        make_sampler(model, settings), [heuristic(f"denoised:{each}", shape) for each in steps], FeedForward
+    )
+    assert "step" not in vars(tiny_pipe.scheduler)
 
 
 @pytest.mark.parametrize("true_cfg_scale", [1.0, 2.5])

@@ -91,6 +91,22 @@ def test_a_lost_one_is_named(finished: Path, settings: dict[str, Any], tmp_path:
         search(SearchSettings.from_mapping(settings), tmp_path / "run")
 
 
+def test_a_run_does_not_go_on_with_what_means_something_else(
+    finished: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its log has genomes, and what is held where the whole output is reused is the calibration's to say."""
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "calibration.json"
+    content = json.loads(path.read_text())
+    assert content.pop("holds") == "denoised"
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        RunError, match="hold 'output' .* new ones would hold 'denoised': the model's scheduler"
+    ):
+        search(SearchSettings.from_mapping(settings), tmp_path / "run")
+    assert json.loads(path.read_text()) == content
+
+
 def test_rivals_of_the_report(finished: Path) -> None:
     """Uneven steps and the same steps as masks, where the calibration would compute and elsewhere; SmoothCache."""
     report = json.loads((finished / "report.json").read_text())

@@ -13,9 +13,11 @@ from contracts.toys import Contrast, metric
 
 from ecad.errors import ConfigError, RunError
 from ecad.genetic.seeding import initial_genomes
-from ecad.schedule import ScheduleShape, dump_schedule, heuristic, load_schedule, to_genome
+from ecad.schedule import Schedule, ScheduleShape, dump_schedule, heuristic, load_schedule, to_genome
 from ecad.searching.run import search
 from ecad.searching.settings import SearchSettings
+from ecad.searching.start import start_schedules
+from ecad.storage import RunFolder
 from ecad.storage.log import read_evaluations
 
 SHAPE = ScheduleShape("pixart", 6, {"transformer_blocks": 3})
@@ -105,3 +107,15 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], tmp_path: Path) 
     refused(many, r"names 5 schedules, .* no more than half of the population \(8\)")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "the folder has no schedules, nor a front")
+
+
+def test_what_is_given_holds_what_the_search_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A genome does not say it; the copies that the run keeps do."""
+    folder = written(tmp_path / "given", "output:0,2", "denoised:0,2", "denoised:0,3", "mask:0,2")
+    shape = ScheduleShape(SHAPE.family, SHAPE.steps, SHAPE.blocks, "denoised")
+    values = {"model": "pixart-mini", "population": 8, "start_from": str(folder)}
+    with RunFolder(tmp_path / "run") as run:
+        found = start_schedules(run, SearchSettings.from_mapping(values).resolved(), shape)
+    expected = [heuristic(name, shape) for name in ("denoised:0,2", "denoised:0,3", "mask:0,2")]
+    assert sorted(map(Schedule.digest, found)) == sorted(map(Schedule.digest, expected))
+    assert "1 schedules of --start-from go on as ones that hold the clean sample" in caplog.text

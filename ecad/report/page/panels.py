@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecad.arrays import FloatArray
-from ecad.schedule import Calibration, Schedule
+from ecad.schedule import HOLDS_DENOISED, Calibration, Schedule
 
 NOT_RUN = "-"  # in a step where the transformer's last output is reused nothing of it is read
 ABSENT = " "  # a block without this component
@@ -22,7 +22,8 @@ def schedule_panels(schedule: Schedule) -> list[dict[str, Any]]:
     runs = schedule.recompute_output
     records: list[dict[str, Any]] = []
     if schedule.reuses_output:
-        title = f"whole output: {_percent(float(runs.mean()))}"
+        held = " (clean sample held)" if schedule.holds == HOLDS_DENOISED else ""
+        title = f"whole output{held}: {_percent(float(runs.mean()))}"
         records += [
             {"panel": title, "step": step, "bits": str(int(value))} for step, value in enumerate(runs)
         ]

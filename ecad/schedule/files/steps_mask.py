@@ -14,9 +14,10 @@ from ecad.schedule.liveness import effective
 from ecad.schedule.schedule import Schedule
 
 _DIFFERENCE = """\
-# A 0 is not what it is in ecad, which returns the stored outputs of components, or of the whole transformer: such
-# tools run the first blocks of every step, and add what the other blocks changed in the last computed step. So images
-# and times are not those that ecad measured: look at them before you rely on this file.
+# A 0 is not what it is in ecad, which returns the stored outputs of components, or of the whole transformer, or lets
+# the solver go on with the clean sample predicted last: such tools run the first blocks of every step, and add what
+# the other blocks changed in the last computed step. So images and times are not those that ecad measured: look at
+# them before you rely on this file.
 """
 
 

@@ -191,6 +191,8 @@ def test_panels_of_a_schedule_by_hand() -> None:
     [whole, *rest] = [[record["bits"] for record in each] for each in panels_by_title(schedule).values()]
     assert whole == ["1", "0", "1", "0"]
     assert rest == [["11", "--", "11", "--"]] * 3
+    titles = [next(iter(panels_by_title(schedule.replace(holds=holds)))) for holds in ("output", "denoised")]
+    assert titles == ["whole output: 50%", "whole output (clean sample held): 50%"]
     titles = list(panels_by_title(FRONT["01-1.50x"]))
     assert titles == ["attn1: 100%", "attn2: 33%", "ff: 100%"]
 
