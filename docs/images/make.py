@@ -61,7 +61,7 @@ def plots(run: Path) -> None:
     for name, share in {"front.png": 0.8, "calibration.png": 0.6}.items():
         with Image.open(HERE / name) as picture:
             size = round(picture.width * share), round(picture.height * share)
-            small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(96)
+            small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(256, method=Image.Quantize.FASTOCTREE)
         small.save(HERE / name, optimize=True)
 
 
