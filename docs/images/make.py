@@ -61,7 +61,8 @@ def plots(run: Path) -> None:
     for name, share in {"front.png": 0.8, "calibration.png": 0.6}.items():
         with Image.open(HERE / name) as picture:
             size = round(picture.width * share), round(picture.height * share)
-            small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(256, method=Image.Quantize.FASTOCTREE)
+            small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            small = small.quantize(256, method=Image.Quantize.FASTOCTREE)  # which keeps colours that are rare
         small.save(HERE / name, optimize=True)
 
 
