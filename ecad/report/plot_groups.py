@@ -43,7 +43,9 @@ GROUPS = (
 def group_of(row: Row) -> Group:
     """ValueError for the uncached row, which is a line and no mark."""
     if row.kind is Kind.HEURISTIC:
-        return {"smooth": SMOOTH, "output": OUTPUT}.get(row.name.partition(":")[0], HEURISTIC)
+        return {"smooth": SMOOTH, "output": OUTPUT, "denoised": OUTPUT}.get(
+            row.name.partition(":")[0], HEURISTIC
+        )
     if row.kind is Kind.FEWER_STEPS:
         return UNEVEN_STEPS if "," in row.name else FEWER_STEPS
     groups = {

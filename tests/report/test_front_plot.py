@@ -11,8 +11,9 @@ import pytest
 from ecad.errors import ConfigError, RunError
 from ecad.measuring.rows import Kind, Quality, Row
 from ecad.records import Evaluation
+from ecad.report.page import marks
 from ecad.report.plot_data import Plotted, hypervolumes_so_far, so_far
-from ecad.report.plot_groups import OUTPUT, SMOOTH, UNEVEN_STEPS, group_of, short_name
+from ecad.report.plot_groups import HEURISTIC, OUTPUT, SMOOTH, UNEVEN_STEPS, group_of, short_name
 from ecad.report.results import MetricColumn
 from ecad.storage.log import Logged
 
@@ -158,9 +159,13 @@ def test_axes_that_there_are_not(x: str | None, y: str | None, message: str) -> 
 
 
 def test_groups_and_short_names() -> None:
-    smooth, output = (
-        row(name, Kind.HEURISTIC, 2.0, 2.0, 0.9) for name in ("smooth:0.1036", "output:0,3,9,14")
-    )
+    names = ("smooth:0.1036", "output:0,3,9,14", "denoised:0,3,9,14", "fora:3")
+    smooth, output, denoised, fora = (row(name, Kind.HEURISTIC, 2.0, 2.0, 0.9) for name in names)
+    assert [group_of(item) for item in (denoised, fora)] == [OUTPUT, HEURISTIC]
+    assert short_name(denoised) == "denoised, 4 steps"
+    assert [marks.group_of(item).key for item in (smooth, output, denoised, fora)] == [
+        *("smooth", "masks", "masks", "heuristics")
+    ]
     uneven = replace(row("steps:0,3,9,14", Kind.FEWER_STEPS, 5.0, 4.0, 0.8), steps=4)
     assert [group_of(item) for item in (smooth, output, uneven)] == [SMOOTH, OUTPUT, UNEVEN_STEPS]
     assert [short_name(item) for item in (smooth, output, uneven)] == [

@@ -14,6 +14,8 @@ from ecad.report.samples import SAMPLES, file_name, row_folder, small_picture
 from ecad.schedule import Schedule
 
 PAPER = "paper:"
+# Group of the heuristics of a kind, where that is not "heuristics".
+_SIMPLE = {"smooth": "smooth", "mask": "masks", "output": "masks", "denoised": "masks"}
 
 
 def measures_of(rows: Sequence[Row]) -> list[Measure]:
@@ -99,7 +101,7 @@ def group_of(row: Row) -> Group:
     }[row.kind]
     start = row.name.partition(":")[0]
     if key == "heuristics":
-        key = {"smooth": "smooth", "mask": "masks", "output": "masks"}.get(start, key)
+        key = _SIMPLE.get(start, key)
     elif key == "fewer" and "," in row.name:
         key = "uneven"
     return GROUPS[key]
