@@ -52,6 +52,9 @@ def apply(
     stored yet, and follows rows k + 1, k + 2, ... as they are. Where a pipeline runs the transformer twice a step
     (FLUX with `true_cfg_scale`), each of the two passes keeps outputs of its own: twice the memory.
 
+    A schedule that holds the clean sample (`Schedule.holds`) stands before the `step` of the pipeline's scheduler, too,
+    from the first call on.
+
     Values that nobody would read are not computed (see `ecad.schedule.effective`). LoRA adapters, IP-Adapters,
     fused projections, quantised layers and offloading may be there before or come after; a component is called
     or not called as a whole, whatever is inside. A transformer without a pipeline counts its forwards: call
