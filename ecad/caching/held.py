@@ -126,9 +126,8 @@ class _HoldingStep:
     def leave(self, held: HeldSample) -> None:
         self.held.remove(held)
         attributes = self._scheduler.__dict__
-        if (
-            self.held or attributes.get("step") is not self
-        ):  # wrapped meanwhile: what is inside of that does nothing
+        # Inside of another tool's that has wrapped it meanwhile it stays, and does nothing.
+        if self.held or attributes.get("step") is not self:
             return
         if self._replaced is None:
             del attributes["step"]
