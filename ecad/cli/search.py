@@ -66,7 +66,7 @@ def search(
     start_from: str | None = typer.Option(
         None,
         help="Schedules for the first generation, beside its own: files, bundled names, folders or run folders (their "
-        "fronts), with commas between them.",
+        "fronts), with commas between them; of several fronts the best.",
     ),
     summed_runs: bool | None = typer.Option(
         None,

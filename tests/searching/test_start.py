@@ -105,8 +105,52 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], tmp_path: Path) 
     )
     many = written(tmp_path / "many", *(f"random:0.5:{seed}" for seed in range(5)))
     refused(many, r"names 5 schedules, .* no more than half of the population \(8\)")
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for seed in range(5):
+        schedule = heuristic(f"random:0.5:{seed}", SHAPE)
+        seen = {"relative_cost": 0.5, "contrast": 0.1, "prompts": "p", "images": 2 + seed // 4}
+        (strange / f"{seed}.yaml").write_text(dump_schedule(schedule.replace(provenance={"search": seen})))
+    refused(
+        strange,
+        r"give a larger --population, or only fronts of searches that saw the contrast of equally many",
+    )
+    (strange / "4.yaml").write_text(dump_schedule(schedule.replace(provenance={"search": "by hand"})))
+    refused(strange, "give a larger --population")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "the folder has no schedules, nor a front")
+
+
+def test_of_several_fronts_the_best_go_on(tmp_path: Path) -> None:
+    """First the common front, spread over its costs, then what is least below it."""
+    points = {1: (0.5, 1.0), 2: (0.2, 0.7), 3: (0.49, 0.99), 4: (0.3, 0.6), 5: (0.4, 0.2), 6: (0.9, 0.98)}
+    for seed, (cost, quality) in points.items():
+        folder = tmp_path / "fronts" / str(seed % 2) / "front"
+        folder.mkdir(parents=True, exist_ok=True)
+        search_saw = {
+            "cost": "macs",
+            "relative_cost": cost,
+            "alignment": quality,
+            "prompts": "p",
+            "images": 9,
+        }
+        schedule = heuristic(f"random:0.5:{seed}", SHAPE).replace(provenance={"search": search_saw})
+        (folder / f"{seed}.yaml").write_text(dump_schedule(schedule))
+    runs = ",".join(str(tmp_path / "fronts" / name) for name in "01")
+
+    def started(population: int) -> list[str]:
+        values = {"model": "pixart-mini", "population": population, "start_from": runs}
+        with RunFolder(tmp_path / str(population)) as run:
+            found = start_schedules(run, SearchSettings.from_mapping(values).resolved(), SHAPE)
+        return [schedule.digest() for schedule in found]
+
+    def named(*seeds: int) -> list[str]:
+        return [heuristic(f"random:0.5:{seed}", SHAPE).digest() for seed in seeds]
+
+    assert started(4) == named(1, 2)  # the ends of the front
+    assert started(6) == named(1, 3, 2)
+    assert started(10) == named(6, 1, 3, 4, 2)  # nothing of 5
+    assert sorted(started(12)) == sorted(named(*points))
 
 
 def test_what_is_given_holds_what_the_search_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
