@@ -11,6 +11,7 @@ from ecad.cli import family_file
 from ecad.errors import ConfigError, ScheduleError
 
 if TYPE_CHECKING:
+    from ecad.measuring.timing import LatencyMeasurement
     from ecad.schedule import Schedule
 
 
@@ -39,7 +40,7 @@ def generate(
     num_frames: int | None = typer.Option(None, min=1, help="Frames of a video."),
     fps: int = typer.Option(16, min=1, help="Frames per second in the file of a video."),
     repeats: int = typer.Option(
-        3, min=1, help="Timed repeats; the median of those that nothing disturbed is printed."
+        3, min=1, help="Timed repeats; the median and the range of those that nothing disturbed are printed."
     ),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:N or mps."),
     dtype: str = typer.Option("auto", help="auto, float32, float16 or bfloat16."),
@@ -116,9 +117,16 @@ def generate(
         write_video(out, side_by_side_video(pair, labels), fps)
     else:
         side_by_side(pair, labels).save(out)
-    print(f"uncached  {plain_s:.3f} s")
-    print(f"schedule  {cached_s:.3f} s   {plain_s / cached_s:.2f}x faster   ({title})")
+    print(f"uncached  {_stated(times['uncached'])}")
+    print(f"schedule  {_stated(times['cached'])}   {plain_s / cached_s:.2f}x faster   ({title})")
     print(out)
+
+
+def _stated(measured: LatencyMeasurement) -> str:
+    """The median, and how far the timings that count are from each other."""
+    seconds = measured.undisturbed_s
+    spread = f"{min(seconds):.3f} to {max(seconds):.3f}, " if len(seconds) > 1 else ""
+    return f"{measured.median_s:.3f} s ({spread}{len(seconds)} of {len(measured.samples_s)} timings)"
 
 
 def _true_cfg_scale_of(schedule: Schedule) -> float | None:
