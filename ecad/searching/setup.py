@@ -94,7 +94,7 @@ def prepare(
         if each is not None:
             scorer.check(each.prompts, generation.height, generation.width)
     calibration = known_calibration(folder, settings, subject)
-    start = start_schedules(folder, settings, subject.shape)
+    start = start_schedules(folder, settings, subject.shape, announce)
     free_bytes = free_memory_bytes(subject.model.device, execution.local_processes)
     announce(_stored_memory(settings, subject, free_bytes))
     folder.write_config(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +19,16 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def start_schedules(
-    folder: RunFolder, settings: ResolvedSearchSettings, shape: ScheduleShape
+    folder: RunFolder,
+    settings: ResolvedSearchSettings,
+    shape: ScheduleShape,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> list[Schedule]:
     """Those that the settings name; on a later start of the run, the copies that it has kept.
 
     Genomes do not say what is held where the whole output is reused: all schedules of a search hold the same. At most
     half of the first generation is of them. If there are more, as of several fronts, the best remain (`_best`), by what
-    their searches saw.
+    their searches saw; `announce` is told.
 
     ConfigError if one does not fit the model, or if there are too many whose searches did not see the same.
     """
@@ -58,8 +61,9 @@ def start_schedules(
     most = settings.population // 2
     if len(found) <= most:
         return found
-    _LOGGER.info("of %d schedules of --start-from the best %d go on", len(found), most)
-    return _best(found, most, settings)
+    best = _best(found, most, settings)
+    announce(f"of the {len(found)} schedules of --start-from the best {most} go on, half of the population")
+    return best
 
 
 def keep_start(folder: RunFolder, schedules: list[Schedule]) -> None:

@@ -137,11 +137,12 @@ def test_of_several_fronts_the_best_go_on(tmp_path: Path) -> None:
         schedule = heuristic(f"random:0.5:{seed}", SHAPE).replace(provenance={"search": search_saw})
         (folder / f"{seed}.yaml").write_text(dump_schedule(schedule))
     runs = ",".join(str(tmp_path / "fronts" / name) for name in "01")
+    said: list[str] = []
 
     def started(population: int) -> list[str]:
         values = {"model": "pixart-mini", "population": population, "start_from": runs}
         with RunFolder(tmp_path / str(population)) as run:
-            found = start_schedules(run, SearchSettings.from_mapping(values).resolved(), SHAPE)
+            found = start_schedules(run, SearchSettings.from_mapping(values).resolved(), SHAPE, said.append)
         return [schedule.digest() for schedule in found]
 
     def named(*seeds: int) -> list[str]:
@@ -150,7 +151,11 @@ def test_of_several_fronts_the_best_go_on(tmp_path: Path) -> None:
     assert started(4) == named(1, 2)  # the ends of the front
     assert started(6) == named(1, 3, 2)
     assert started(10) == named(6, 1, 3, 4, 2)  # nothing of 5
+    assert [line.split(",")[0] for line in said] == [
+        f"of the 6 schedules of --start-from the best {most} go on" for most in (2, 3, 5)
+    ]
     assert sorted(started(12)) == sorted(named(*points))
+    assert len(said) == 3
 
 
 def test_what_is_given_holds_what_the_search_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
