@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from ecad.sampling.base import Job
 from ecad.sampling.class_labels import labels_of
 from ecad.sampling.generation import GenerationSettings
 from ecad.sampling.loading import LoadedModel
+from ecad.sampling.noise_levels import kept_levels
 from ecad.sampling.pipeline_sampler import generators_of
 
 _PROMPT, _CLASSES = "prompt", "class_labels"  # what a call is told: a text, or a class (DiT)
@@ -166,12 +167,7 @@ class AnyPipelineSampler:
             )
 
     def with_steps(self, steps: int, levels: tuple[int, ...] | None = None) -> AnyPipelineSampler:
-        if levels is not None:
-            # Its call makes the noise levels, by rules of its own.
-            raise ModelError(
-                f"a {type(self.pipe).__name__} cannot run at some of its noise levels: leave out the rows steps:I,J,..."
-            )
-        return AnyPipelineSampler(self._model, replace(self.settings, steps=steps))
+        return AnyPipelineSampler(self._model, replace(self.settings, steps=steps, levels=levels))
 
     def encode(self, prompts: Sequence[str], batch_size: int) -> Prompts:
         self._call.told(prompts)  # what is wrong is said before the first image
@@ -182,7 +178,10 @@ class AnyPipelineSampler:
 
     def sample_timed(self, conditioning: Prompts, jobs: Sequence[Job]) -> tuple[Images, float]:
         self._model.load_text_encoders()
-        return self._call([conditioning.texts[job.prompt_index] for job in jobs], jobs)
+        steps, levels = self.settings.steps, self.settings.levels
+        # Its call makes the noise levels, by rules of its own.
+        with nullcontext() if levels is None else kept_levels(self.pipe, steps, levels):
+            return self._call([conditioning.texts[job.prompt_index] for job in jobs], jobs)
 
 
 def call_parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
