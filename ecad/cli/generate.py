@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def generate(
         "-o",
         help="File to write: .png, of a video .gif or .mp4. [default: out.png or out.gif]",
     ),
+    calibration: Path | None = typer.Option(None, help="File of ecad calibrate, for smooth:ALPHA."),
     seed: int = typer.Option(0, help="Seed of the initial noise."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the schedule's or the model's]"),
     guidance_scale: float | None = typer.Option(None, help="Classifier-free guidance scale."),
@@ -56,7 +58,8 @@ def generate(
     family_file.use_family(family)
     from ecad.families import find_model
     from ecad.prompts import prompt_set
-    from ecad.schedule import heuristic, is_heuristic, load_schedule
+    from ecad.schedule import heuristic, is_heuristic, load_calibration, load_schedule
+    from ecad.schedule.heuristics import refuse_uncalibrated
 
     if not prompt.strip():
         raise ConfigError("the prompt is empty: say what to draw")
@@ -67,7 +70,11 @@ def generate(
     elif out is not None and out.suffix.lower() not in (".gif", ".mp4"):
         out = _checked_out(out, False)
     loaded_schedule: Schedule | None = None
-    if not is_heuristic(schedule):
+    measured = None if calibration is None else load_calibration(calibration)
+    if is_heuristic(schedule):
+        refuse_uncalibrated(schedule, measured)
+        steps = steps or (None if measured is None else measured.shape.steps)
+    else:
         loaded_schedule = load_schedule(schedule)
         steps = steps or loaded_schedule.steps
         if true_cfg_scale is None:  # as it was learnt
@@ -88,12 +95,16 @@ def generate(
     )
     out = _checked_out(out, subject.makes_videos)
     sampler, pipe = subject.sampler, subject.model.pipe
-    chosen = heuristic(schedule, subject.shape) if loaded_schedule is None else loaded_schedule
+    chosen = heuristic(schedule, subject.shape, measured) if loaded_schedule is None else loaded_schedule
     if chosen.steps != subject.settings.steps:
         raise ScheduleError(f"the schedule is for {chosen.steps} steps, --steps is {subject.settings.steps}")
     # What does not fit (the family, the blocks) shows here, and not after the uncached image.
     with applied(pipe, chosen):
         pass
+    if measured is not None:
+        note = measured.origin_note(subject.source.name, vars(subject.settings), pipe.scheduler)
+        if note is not None:
+            print(f"note: {calibration}: {note}", file=sys.stderr)
     conditioning = sampler.encode([prompt], 1)
     subject.model.free_text_encoders()
     images: dict[str, Images] = {}

@@ -67,7 +67,7 @@ EVALUATE: Mapping[str, str] = {
 GENERATE: Mapping[str, str] = {
     **{name: group for name, group in _IMAGES.items() if name != "steps"},
     **_LOADING,
-    **dict.fromkeys(("family", "repeats", "fps"), _OTHERS),
+    **dict.fromkeys(("family", "calibration", "repeats", "fps"), _OTHERS),
 }
 
 

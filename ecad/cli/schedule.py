@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,7 +13,12 @@ from ecad.cli import family_file
 from ecad.cli.completion import completed, heuristics
 from ecad.errors import ConfigError, EcadError
 
+if TYPE_CHECKING:
+    from ecad.schedule import Calibration
+
 app = typer.Typer(no_args_is_help=True)
+
+_CALIBRATION = "File of ecad calibrate, for smooth:ALPHA."
 
 
 @app.command("new")
@@ -23,7 +28,7 @@ def new(
     family: Path | None = typer.Option(None, help=family_file.HELP),
     out: Path = typer.Option(..., "--out", "-o", help="File to write."),
     steps: int | None = typer.Option(None, help="Denoising steps. [default: the model's]"),
-    calibration: Path | None = typer.Option(None, help="File of ecad calibrate, for smooth:ALPHA."),
+    calibration: Path | None = typer.Option(None, help=_CALIBRATION),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
     """Write a heuristic schedule to a file: all, fora:N, attn:N, tgate:GATE, random:P[:SEED], mask:0,6,8,...,
@@ -37,11 +42,11 @@ def new(
     import ecad
     from ecad.families import find_model
     from ecad.measuring.schedule_costs import shape_of, signature_of
-    from ecad.schedule import heuristic, load_calibration, save_schedule
+    from ecad.schedule import heuristic, save_schedule
 
     _refuse_existing(out, force)
     source = find_model(model)
-    measured = None if calibration is None else load_calibration(calibration)
+    measured = _read_calibration(calibration, model)
     shape = shape_of(source, measured.shape.steps if measured is not None and steps is None else steps)
     schedule = heuristic(name, shape, measured)
     provenance = {"heuristic": name, "versions": {"ecad": ecad.__version__}}
@@ -57,6 +62,7 @@ def show(
     model: str | None = typer.Option(None, help="Preset name or local pipeline folder."),
     family: Path | None = typer.Option(None, help=family_file.HELP),
     steps: int | None = typer.Option(None, help="Denoising steps, for a heuristic."),
+    calibration: Path | None = typer.Option(None, help=_CALIBRATION),
 ) -> None:
     """Draw a schedule in the terminal: a heatmap of steps and blocks for each component.
 
@@ -71,20 +77,23 @@ def show(
     from ecad.measuring.schedule_costs import brief, costs_of, load_or_make
     from ecad.report.heatmap import Legend, schedule_panels, schedule_summary
 
-    loaded = load_or_make(schedule, model, steps)
+    loaded = load_or_make(schedule, model, steps, _read_calibration(calibration, model))
     costs, notes = costs_of(loaded, model)
     console = Console()
     console.print(schedule_summary(brief(loaded), costs))
     console.print(schedule_panels(loaded))
-    console.print(Legend())
+    console.print(Legend(loaded))
     _print_notes(notes)
 
 
 @app.command("check")
 def check(
-    schedule: str = typer.Argument(help="Schedule file or bundled name."),
+    schedule: str = typer.Argument(
+        help="Schedule file, bundled name, or heuristic (then --model is needed)."
+    ),
     model: str | None = typer.Option(None, help="Check that it fits this preset or local pipeline folder."),
     family: Path | None = typer.Option(None, help=family_file.HELP),
+    calibration: Path | None = typer.Option(None, help=_CALIBRATION),
     device: str | None = typer.Option(
         None, help="State also the time on paper on this GPU, which need not be at hand: H100 or A6000."
     ),
@@ -104,7 +113,7 @@ def check(
     from ecad.measuring.schedule_costs import COST_KEYS, costs_of, load_or_make
 
     try:
-        loaded = load_or_make(schedule, model, None)
+        loaded = load_or_make(schedule, model, None, _read_calibration(calibration, model))
         if batch < 1:
             raise ConfigError(f"--batch must be at least 1, not {batch}")
         if device is None and (compiled or batch != 1):
@@ -125,6 +134,7 @@ def check(
         "blocks": dict(loaded.shape.blocks),
         "model": dict(loaded.model),
         "recompute_fraction": loaded.recompute_fraction(),
+        "transformer_runs": loaded.transformer_runs,
         "holds": loaded.holds if loaded.reuses_output else None,
         **(costs or dict.fromkeys((*COST_KEYS, "macs_model"))),
     }
@@ -136,7 +146,8 @@ def check(
 
     cost = "" if costs is None else f", {cost_text(costs)}"
     holds = f", holds {loaded.holds}" if loaded.reuses_output else ""
-    share = f"{loaded.recompute_fraction():.0%} recomputed{holds}"
+    runs = f"the transformer runs in {loaded.transformer_runs} of {loaded.steps} steps"
+    share = f"{loaded.recompute_fraction():.0%} recomputed{holds}, {runs}"
     print(f"{schedule}: valid; {loaded.shape.describe()}, {share}{cost}")
     if costs is not None and "paper_s" in costs:
         how = ", compiled" if costs["paper_compiled"] else ""
@@ -239,6 +250,19 @@ completed(import_, schedule=lambda incomplete: [])  # a file, which the shell co
 def _refuse_existing(out: Path, force: bool) -> None:
     if out.exists() and not force:
         raise ConfigError(f"{out} exists already: choose another name or give --force")
+
+
+def _read_calibration(path: Path | None, model: str | None) -> Calibration | None:
+    """The file's, if one is given; a note tells that it was made of another model."""
+    from ecad.families import find_model
+    from ecad.schedule import load_calibration
+
+    if path is None:
+        return None
+    found = load_calibration(path)
+    note = None if model is None else found.origin_note(find_model(model).name)
+    _print_notes([] if note is None else [f"{path}: {note}"])
+    return found
 
 
 def _print_notes(notes: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ from ecad.scoring.videos import VideoSetScorer, for_videos
 from ecad.storage import ResultsFolder
 
 _CALIBRATION_FILE = "calibration.json"
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,13 @@ def _calibration(
     prompts_of_rows: PromptSet,
 ) -> Calibration | None:
     """For smooth:ALPHA: the given file, that of an earlier start, or one made now on the prompts that a search of this
-    model would use."""
+    model would use. A given one that was made otherwise than the uncached row is taken, with a warning in the log."""
     if settings.calibration is not None:
-        return load_calibration(Path(settings.calibration).expanduser())
+        given = load_calibration(Path(settings.calibration).expanduser())
+        note = given.origin_note(subject.source.name, vars(subject.settings), subject.model.pipe.scheduler)
+        if note is not None:
+            _LOGGER.warning("--calibration %s: %s", settings.calibration, note)
+        return given
     if not need_calibration(wishes):
         return None
     if (folder.path / _CALIBRATION_FILE).is_file():

@@ -39,12 +39,17 @@ PAPER_KEYS = (
 def load_or_make(
     text: str, model: str | None, steps: int | None, calibration: Calibration | None = None
 ) -> Schedule:
-    """The schedule of a file, of a bundled name, or of a heuristic on this model."""
-    if is_heuristic(text) and not Path(text).exists():
-        if model is None:
-            raise ConfigError(f"{text!r} is a heuristic: give --model, whose blocks and steps it is to cover")
-        return heuristic(text, shape_of(find_model(model), steps), calibration)
-    return load_schedule(text)
+    """The schedule of a file, of a bundled name, or of a heuristic on this model.
+
+    A heuristic has the steps that are given, else the calibration's, else the model's.
+    """
+    if _exists(text) or not is_heuristic(text):
+        return load_schedule(text)
+    if model is None:
+        raise ConfigError(f"{text!r} is a heuristic: give --model, whose blocks and steps it is to cover")
+    if steps is None and calibration is not None:
+        steps = calibration.shape.steps
+    return heuristic(text, shape_of(find_model(model), steps), calibration)
 
 
 def shape_of(source: ModelSource, steps: int | None) -> ScheduleShape:
@@ -139,6 +144,13 @@ def costs_of(
     )
     found = {**dict(zip(COST_KEYS, costs, strict=True)), "macs_model": source.name}
     return {**found, **({} if paper is None else _on_paper(schedule, workload, paper, images))}, notes
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # a mask of many steps is too long for a file's name
+        return False
 
 
 def _on_paper(schedule: Schedule, workload: Workload, paper: PaperCost, images: int) -> dict[str, Any]:

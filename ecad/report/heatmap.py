@@ -25,6 +25,14 @@ _HELD = {
 }
 _LEVELS = "▁▂▃▄▅▆▇█"
 _ASCII_LEVELS = "12345678"
+# A step that recomputes nothing, by whether the transformer runs in it.
+_EMPTY_STYLES = {True: "yellow", False: "bright_black"}
+_EMPTY = {True: "○", False: "·"}
+_ASCII_EMPTY = {True: "-", False: "."}
+_EMPTY_MEANINGS = {
+    True: "only what surrounds the blocks runs",
+    False: "nothing of the transformer runs",
+}
 
 
 class Heatmap:
@@ -71,18 +79,25 @@ class Heatmap:
 
 
 class StepProfile:
-    """One character per step: how much of everything that step recomputes, from nothing to all."""
+    """One character per step: how much of everything that step recomputes, from nothing to all.
 
-    def __init__(self, fractions: Sequence[float]) -> None:
+    Where that is nothing, what surrounds the blocks may run all the same, or nothing of the transformer.
+    """
+
+    def __init__(self, fractions: Sequence[float], runs: Sequence[bool]) -> None:
+        """`fractions` has the share that each step recomputes, `runs` whether the transformer runs in it."""
         self.fractions = fractions
+        self.runs = runs
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        levels, nothing = (_ASCII_LEVELS, ".") if options.ascii_only else (_LEVELS, "·")
+        levels, empty = (_ASCII_LEVELS, _ASCII_EMPTY) if options.ascii_only else (_LEVELS, _EMPTY)
         text = Text(overflow="fold")
-        for fraction in self.fractions:
-            # Rounded up: only a step that recomputes nothing at all looks like it.
-            level = levels[int(np.ceil(fraction * len(levels))) - 1] if fraction else nothing
-            text.append(level, style=_STYLES[fraction > 0])
+        for fraction, runs in zip(self.fractions, self.runs, strict=True):
+            if fraction:
+                # Rounded up: only a step that recomputes nothing at all looks like it.
+                text.append(levels[int(np.ceil(fraction * len(levels))) - 1], style=_STYLES[True])
+            else:
+                text.append(empty[runs], style=_EMPTY_STYLES[runs])
         yield text
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
@@ -90,7 +105,12 @@ class StepProfile:
 
 
 class Legend:
-    """What the heatmap's two characters mean."""
+    """What the heatmap's two characters mean, and those of its line "per step" for steps that recompute nothing."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        runs = schedule.recompute_output.tolist()
+        empty = {run for fraction, run in zip(step_fractions(schedule), runs, strict=True) if not fraction}
+        self.empty = sorted(empty, reverse=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         characters = _ASCII_CHARACTERS if options.ascii_only else _CHARACTERS
@@ -98,6 +118,11 @@ class Legend:
         for value, meaning in ((True, " recomputed  "), (False, " reused")):
             text.append(characters[value], style=_STYLES[value])
             text.append(meaning)
+        characters = _ASCII_EMPTY if options.ascii_only else _EMPTY
+        for number, runs in enumerate(self.empty):
+            text.append("  " if number else "\nper step: ")
+            text.append(characters[runs], style=_EMPTY_STYLES[runs])
+            text.append(f" {_EMPTY_MEANINGS[runs]}")
         yield text
 
 
@@ -130,7 +155,7 @@ def schedule_summary(schedule: Schedule, costs: Mapping[str, float] | None = Non
     for key, value in schedule.model.items():
         table.add_row(Text(key if key != "name" else "model"), Text(_plain(value)))
     table.add_row("recomputed", f"{_percent(schedule.recompute_fraction())} of all components")
-    table.add_row("per step", StepProfile(step_fractions(schedule)))
+    table.add_row("per step", StepProfile(step_fractions(schedule), schedule.recompute_output.tolist()))
     if schedule.reuses_output:
         table.add_row("holds", _HELD[schedule.holds])
     if costs is not None:

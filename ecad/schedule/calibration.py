@@ -19,6 +19,10 @@ from ecad.schedule.shape import HOLDS_OUTPUT, ScheduleShape
 CALIBRATION_FORMAT = 1
 _DIGITS = 4  # significant ones in a file
 
+# What is recorded in `Calibration.source`, beside the model and the scheduler, of how the images were made.
+_SETTINGS = ("height", "width", "num_frames", "guidance_scale", "guidance_scale_2", "true_cfg_scale")
+_MOST_CHARACTERS = 60  # of a recorded value in a line
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -41,6 +45,33 @@ class Calibration:
                 f"the calibration is for {self.shape.describe()}, needed is one for {shape.describe()}: make it with "
                 "ecad calibrate"
             )
+
+    def origin_note(
+        self, model: str, settings: Mapping[str, Any] | None = None, scheduler: object = None
+    ) -> str | None:
+        """One line for the user that names what `source` records otherwise than it is here; None where nothing differs.
+
+        `model` is a model's name, `settings` has what its images are made with (`GenerationSettings`), `scheduler` is
+        that of its pipeline. What is not given, or not recorded, is not compared.
+        """
+        here: dict[str, Any] = {"model": model}
+        here |= {name: settings[name] for name in _SETTINGS if settings is not None and name in settings}
+        if scheduler is not None:
+            here["scheduler"] = type(scheduler).__name__
+        recorded = dict(self.source)
+        if "height" in recorded:
+            recorded.setdefault("num_frames", 1)  # recorded for videos only
+        different = [
+            f"{name} {_shown(recorded[name])} (here {_shown(value)})"
+            for name, value in here.items()
+            if recorded.get(name) is not None and recorded[name] != value
+        ]
+        if not different:
+            return None
+        return (
+            f"it was made with {', '.join(different)}, and how outputs change may differ here: make one with ecad "
+            "calibrate"
+        )
 
     def rounded(self) -> Calibration:
         """With the numbers that a file would hold."""
@@ -210,6 +241,10 @@ def smooth_of_share(calibration: Calibration, share: float) -> Schedule:
     while smooth_schedule(calibration, alpha).recompute_fraction() > share:
         alpha = float(f"{1.001 * alpha:.4g}")
     return smooth_schedule(calibration, alpha, name=f"smooth:{alpha:g}")
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else one_line(value)[:_MOST_CHARACTERS]
 
 
 def _rounded(values: FloatArray) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -22,12 +23,15 @@ HEURISTIC_HELP = (
 
 CALIBRATED = "smooth"  # the kind of heuristic that needs a calibration
 
+_FEWER_STEPS = "steps"  # a row of `ecad evaluate`, which looks like a heuristic and is no schedule
+
 _ATTENTION_KINDS = ("self_attention", "cross_attention", "joint_attention")
 
 
 def heuristic(text: str, shape: ScheduleShape, calibration: Calibration | None = None) -> Schedule:
     """The schedule called `text` for a model of this shape; see `HEURISTIC_HELP`. Only smooth:ALPHA needs the
     calibration."""
+    _refuse_fewer_steps(text)
     kind, _, argument = text.partition(":")
     if kind == CALIBRATED:
         return _smooth(argument, text, shape, calibration)
@@ -37,8 +41,18 @@ def heuristic(text: str, shape: ScheduleShape, calibration: Calibration | None =
 
 
 def is_heuristic(text: str) -> bool:
-    """Whether this names a heuristic (its argument may still be wrong)."""
+    """Whether this names a heuristic (its argument may still be wrong).
+
+    ScheduleError for `steps:...`, a row of `ecad evaluate`: who asks would take it for the name of a file.
+    """
+    _refuse_fewer_steps(text)
     return text.partition(":")[0] in (CALIBRATED, *_GENERATORS)
+
+
+def refuse_uncalibrated(text: str, calibration: Calibration | None) -> None:
+    """ScheduleError if this is smooth:ALPHA and there is no calibration, which can be known before the model is."""
+    if calibration is None and text.partition(":")[0] == CALIBRATED:
+        raise _uncalibrated(text)
 
 
 def step_mask(shape: ScheduleShape, steps: Iterable[int], name: str = "") -> Schedule:
@@ -112,11 +126,26 @@ def _smooth(argument: str, text: str, shape: ScheduleShape, calibration: Calibra
     if not 0.0 <= alpha < float("inf"):
         raise ScheduleError(f"{text!r}: ALPHA must be a number from 0 on, for example smooth:0.15")
     if calibration is None:
-        raise ScheduleError(
-            f"{text!r} needs a calibration: make one with ecad calibrate, and give --calibration FILE"
-        )
+        raise _uncalibrated(text)
     calibration.check_fits(shape)
     return smooth_schedule(calibration, alpha, name=text)
+
+
+def _uncalibrated(text: str) -> ScheduleError:
+    return ScheduleError(
+        f"{text!r} needs a calibration: make one with ecad calibrate --model MODEL -o FILE, and give --calibration FILE"
+    )
+
+
+def _refuse_fewer_steps(text: str) -> None:
+    kind, colon, argument = text.partition(":")
+    if kind != _FEWER_STEPS or not colon:
+        return
+    steps = argument if re.fullmatch(r"\d+(,\d+)+", argument) else "0,6,8,..."
+    raise ScheduleError(
+        f"{text!r} is the untouched model with fewer steps and not a schedule: ecad evaluate takes it as a row; the "
+        f"nearest schedule is output:{steps} (or denoised:{steps})"
+    )
 
 
 def _by_kind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,16 @@ from ecad.storage import RunFolder
 
 CALIBRATION_FILE = "calibration.json"
 
+_LOGGER = logging.getLogger(__name__)
+
 
 def known_calibration(
     folder: RunFolder, settings: ResolvedSearchSettings, subject: Subject
 ) -> Calibration | None:
-    """The calibration of this run's earlier start, or the given one; None if there is none yet."""
+    """The calibration of this run's earlier start, or the given one; None if there is none yet.
+
+    A given one that was made otherwise than the search makes its images is taken, with a warning in the log.
+    """
     path = folder.path / CALIBRATION_FILE
     if not folder.log.is_empty:
         if not path.is_file():
@@ -36,6 +42,10 @@ def known_calibration(
     else:
         return None
     found.check_fits(subject.shape)
+    if settings.calibration is not None and folder.log.is_empty:
+        note = found.origin_note(subject.source.name, vars(subject.settings), subject.model.pipe.scheduler)
+        if note is not None:
+            _LOGGER.warning("--calibration %s: %s", settings.calibration, note)
     return replace(found, shape=subject.shape)
 
 

@@ -1,15 +1,17 @@
-"""`ecad calibrate`, and where its file is taken: schedules, plots."""
+"""`ecad calibrate`, and where its file is taken: schedules, images, plots."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ecad
 from ecad.cli.main import main
-from ecad.schedule import ScheduleShape, load_calibration, load_schedule
+from ecad.schedule import Calibration, ScheduleShape, load_calibration, load_schedule
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -48,6 +50,22 @@ def test_from_a_model_to_a_schedule_and_a_picture(
     schedule = load_schedule(tmp_path / "s.yaml")
     assert schedule == ecad.heuristic("smooth:0.3", calibration.shape, calibration)
     assert schedule.name == "smooth:0.3"
+
+    smooth = ("smooth:0.3", "--model", tiny_folder, "--calibration", file)  # and the file's number of steps
+    capsys.readouterr()
+    assert run(monkeypatch, "schedule", "check", *smooth) == 0
+    share = f"{schedule.recompute_fraction():.0%} recomputed"
+    assert f"pixart, 6 steps, 3 transformer_blocks, {share}" in capsys.readouterr().out
+    assert run(monkeypatch, "schedule", "show", *smooth) == 0
+    assert "smooth:0.3" in capsys.readouterr().out
+    generate = ("generate", "--prompt", "x", "-o", tmp_path / "x.png", "--repeats", 1, "--device", "cpu")
+    assert run(monkeypatch, *generate, "--schedule", *smooth) == 0
+    said = capsys.readouterr()
+    assert "(smooth:0.3)" in said.out
+    assert "note: " not in said.err
+    assert run(monkeypatch, *generate, "--schedule", *smooth, "--guidance-scale", 1.5) == 0
+    note = f"note: {file}: it was made with guidance_scale 4.5 (here 1.5), and how outputs change may differ"
+    assert note in capsys.readouterr().err
 
     pytest.importorskip("matplotlib")
     assert run(monkeypatch, "plot", "--calibration", file) == 0
@@ -91,3 +109,44 @@ def test_mistakes_are_one_line(
         assert error.count("\n") == 1
         assert message in error
     assert (tmp_path / "there.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["new", "show", "check"])
+def test_one_of_another_model_of_equal_blocks_is_noted(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = ScheduleShape("pixart", 3, {"transformer_blocks": 28})
+    output = np.ones((3, 3))
+    components = {name: np.ones((3, *size)) for name, size in shape.array_shapes().items()}
+    file = tmp_path / "c.json"
+    Calibration(shape, components, output, {"model": "pixart-alpha", "guidance_scale": 9.0}).save(file)
+    more = ("--calibration", file, *(("-o", tmp_path / "s.yaml", "--force") if command == "new" else ()))
+    for model, noted in (("pixart-alpha", False), ("pixart-sigma", True)):
+        assert run(monkeypatch, "schedule", command, "smooth:0.3", "--model", model, *more) == 0
+        said = capsys.readouterr().err
+        assert (
+            f"note: {file}: it was made with model pixart-alpha (here pixart-sigma), and" in said
+        ) == noted
+
+
+@pytest.mark.parametrize("command", [("schedule", "show"), ("schedule", "check"), ("generate", "--schedule")])
+def test_without_one_its_command_is_named(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a model is loaded, too."""
+    prompt = ("--prompt", "x") if command[0] == "generate" else ()
+    assert run(monkeypatch, *command, "smooth:0.2", "--model", "pixart-alpha", *prompt) == 2
+    assert capsys.readouterr().err == (
+        "error: 'smooth:0.2' needs a calibration: make one with ecad calibrate --model MODEL -o FILE, and give "
+        "--calibration FILE\n"
+    )
+
+
+def test_check_says_in_json_what_is_wrong_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = ("schedule", "check", "smooth:0.2", "--model", "pixart-alpha", "--json")
+    assert run(monkeypatch, *check, "--calibration", tmp_path / "absent.json") == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["valid"] is False
+    assert "cannot read the calibration" in found["error"]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from ecad.cli.schedule import app
 from ecad.errors import ConfigError, EcadError, ModelError, ScheduleError
-from ecad.report.heatmap import StepProfile, schedule_panels, step_fractions
+from ecad.report.heatmap import Legend, StepProfile, schedule_panels, step_fractions
 from ecad.resources import schedules_dir
 from ecad.schedule import Schedule, ScheduleShape, heuristic, load_schedule, save_schedule
 
@@ -109,6 +109,7 @@ def test_check_prints_clean_json() -> None:
         "blocks": {"transformer_blocks": 28},
         "model": {"name": "pixart-alpha", "height": 256, "width": 256},
         "recompute_fraction": 0.5,
+        "transformer_runs": 20,
         "holds": None,
         "macs_model": "pixart-alpha",
     }
@@ -123,9 +124,40 @@ def test_what_is_held_is_told(tmp_path: Path) -> None:
         assert invoke("new", name, "--model", "pixart-mini", "--steps", "4", "-o", path).exit_code == 0
         holds = name.partition(":")[0]
         assert f"50% recomputed, holds {holds}" in invoke("check", path).stdout
-        assert json.loads(invoke("check", path, "--json").stdout)["holds"] == holds
+        content = json.loads(invoke("check", path, "--json").stdout)
+        assert (content["holds"], content["transformer_runs"]) == (holds, 2)
         sentence = {"output": "the last output, where", "denoised": "the clean sample predicted last, where"}
         assert sentence[holds] in " ".join(invoke("show", path).stdout.split())
+
+
+def test_a_step_of_the_surroundings_alone_is_not_one_in_which_nothing_runs() -> None:
+    """A mask runs them in every step; with `output:` nothing of the transformer runs in between."""
+    for name, drawn, meaning, runs in (
+        ("mask:0,2", "█○█○", "○ only what surrounds the blocks runs", 20),
+        ("output:0,2", "█·█·", "· nothing of the transformer runs", 2),
+    ):
+        shown = invoke("show", name, "--model", "pixart-mini", "--steps", "4").stdout
+        assert f"per step    {drawn} " in shown
+        assert f"per step: {meaning}\n" in shown
+        checked = invoke("check", name, "--model", "pixart-mini").stdout
+        assert f", the transformer runs in {runs} of 20 steps, " in checked
+    everything = invoke("show", "all", "--model", "pixart-mini", "--steps", "4").stdout
+    assert "per step    ████ " in everything
+    assert "per step: " not in everything
+
+
+def test_a_mask_too_long_for_a_file_name() -> None:
+    name = f"mask:{','.join(map(str, range(0, 200, 2)))}"
+    assert invoke("show", name, "--model", "pixart-mini", "--steps", "200").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["new", "show", "check", "export"])
+def test_a_row_of_evaluate_is_no_schedule(command: str, tmp_path: Path) -> None:
+    more = {"new": ("--model", "pixart-mini"), "show": ("--model", "pixart-mini")}.get(command, ())
+    out = ("-o", tmp_path / "x") if command in ("new", "export") else ()
+    error = refused(command, "steps:0,1,2", *more, *out)
+    assert str(error).startswith("'steps:0,1,2' is the untouched model with fewer steps and not a schedule: ")
+    assert not (tmp_path / "x").exists()
 
 
 def test_check_takes_the_sizes_from_the_schedule(tmp_path: Path) -> None:
@@ -333,7 +365,9 @@ def test_the_picture_is_the_array() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     console = Console(file=stream, width=60, color_system=None)
     console.print(schedule_panels(schedule).renderables[0])  # attn1
-    console.print(StepProfile([1.0, 0.0, 0.5, 0.001]))
+    console.print(StepProfile([1.0, 0.0, 0.5, 0.001, 0.0], [True, False, True, True, True]))
+    console.print(Legend(schedule))
+    console.print(Legend(schedule.replace(recompute={"transformer_blocks": np.zeros_like(array)})))
     stream.flush()
     lines = stream.buffer.getvalue().decode("ascii").splitlines()  # type: ignore[attr-defined]
     assert [line.strip("| ") for line in lines[1:5]] == [
@@ -342,7 +376,11 @@ def test_the_picture_is_the_array() -> None:
         "1 " + "..#" + "." * 10,
         "2 " + "." * 12 + "#",
     ]
-    assert lines[-1] == "8.41"
+    assert lines[-4:] == [
+        "8.41-",
+        *["rows are steps, columns are blocks: # recomputed  . reused"] * 2,
+        "per step: - only what surrounds the blocks runs",
+    ]
     assert step_fractions(schedule) == pytest.approx([1.0, 1 / 39, 1 / 39])
 
 

@@ -176,7 +176,7 @@ def test_rows_at_chosen_noise_levels(settings: EvaluateSettings, finished: Path,
 
 
 def test_smooth_needs_a_calibration_and_keeps_it(
-    settings: EvaluateSettings, tiny_folder: Path, tmp_path: Path
+    settings: EvaluateSettings, tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted = replace(settings, schedules=("smooth:0.2",), metrics=("error",), reference=None)
     # The tiny model has no prompts of its own for one, and those that it is judged on do not count.
@@ -192,6 +192,13 @@ def test_smooth_needs_a_calibration_and_keeps_it(
     assert rows["smooth:0.2"]["kind"] == "heuristic"
     kept = load_calibration(tmp_path / "out" / "calibration.json")
     assert np.array_equal(kept.output, calibration.output)
+    assert "--calibration" not in caplog.text
+    # Of another origin it is taken with a warning.
+    replace(calibration, source={**calibration.source, "guidance_scale": 9.0}).save(tmp_path / "c.json")
+    evaluate(given, tmp_path / "other")
+    assert (
+        f"--calibration {tmp_path / 'c.json'}: it was made with guidance_scale 9.0 (here 4.5)" in caplog.text
+    )
 
 
 def test_numbers_are_those_of_the_log(finished: Path, base: Path) -> None:

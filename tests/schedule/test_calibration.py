@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_smooth_of_a_share_recomputes_no_more() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("smooth:0.1", "needs a calibration: make one with ecad calibrate, and give --calibration FILE"),
+        ("smooth:0.1", "make one with ecad calibrate --model MODEL -o FILE, and give --calibration FILE"),
         ("smooth:x", "ALPHA must be a number from 0 on"),
         ("smooth:-1", "ALPHA must be a number from 0 on"),
         ("smooth:nan", "ALPHA must be a number from 0 on"),
@@ -154,6 +155,56 @@ def test_smooth_of_a_share_recomputes_no_more() -> None:
 def test_mistakes_are_named(text: str, message: str) -> None:
     with pytest.raises(ScheduleError, match=message):
         heuristic(text, SHAPE)
+
+
+class Euler:
+    """A scheduler."""
+
+
+MADE_WITH: dict[str, Any] = {
+    **{"model": "toy", "images": 2, "height": 16, "width": 16},
+    **{"guidance_scale": 4.5, "true_cfg_scale": 1.0, "scheduler": "Euler"},
+}
+SETTINGS = {
+    "steps": 6,
+    "height": 16,
+    "width": 16,
+    "guidance_scale": 4.5,
+    "true_cfg_scale": 1.0,
+    "num_frames": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "here", "different"),
+    [
+        ({"model": "other"}, {}, "model other (here toy)"),
+        ({"guidance_scale": 7}, {}, "guidance_scale 7 (here 4.5)"),
+        ({"scheduler": "DDIMScheduler"}, {}, "scheduler DDIMScheduler (here Euler)"),
+        ({"width": 32}, {"width": 64}, "width 32 (here 64)"),
+        ({}, {"num_frames": 17}, "num_frames 1 (here 17)"),  # recorded for videos only
+        ({"guidance_scale_2": 3.0}, {"guidance_scale_2": None}, "guidance_scale_2 3.0 (here none)"),
+        (
+            {"model": "two\nlines", "scheduler": "x" * 99},
+            {},
+            f"model two lines (here toy), scheduler {'x' * 60} (here Euler)",
+        ),
+    ],
+)
+def test_what_it_was_made_with_is_compared(
+    recorded: dict[str, Any], here: dict[str, Any], different: str
+) -> None:
+    calibration = replace(random_calibration(), source={**MADE_WITH, **recorded})
+    assert calibration.origin_note("toy", {**SETTINGS, **here}, Euler()) == (
+        f"it was made with {different}, and how outputs change may differ here: make one with ecad calibrate"
+    )
+
+
+@pytest.mark.parametrize("source", [MADE_WITH, {}, {"model": None}, {"images": 9, "scheduler": "Euler"}])
+def test_the_same_origin_and_none_at_all_are_not_noted(source: dict[str, Any]) -> None:
+    calibration = replace(random_calibration(), source=source)
+    assert calibration.origin_note("toy", SETTINGS, Euler()) is None
+    assert calibration.origin_note("toy") is None
 
 
 def test_a_calibration_of_another_shape_is_refused() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import ecad
 from ecad.errors import ModelError, ScheduleError
 from ecad.schedule import (
     Schedule,
@@ -16,6 +19,9 @@ from ecad.schedule import (
     genome_length,
     genome_to_hex,
     heuristic,
+    is_heuristic,
+    load_schedule,
+    save_schedule,
     to_genome,
 )
 
@@ -238,6 +244,40 @@ def test_random_heuristics_are_seeded() -> None:
 def test_wrong_heuristics_are_named(name: str, message: str) -> None:
     with pytest.raises(ScheduleError, match=message):
         heuristic(name, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("steps:0,1,2,6,12", "0,1,2,6,12"),
+        ("steps:12", "0,6,8,..."),
+        ("steps:", "0,6,8,..."),
+        ("steps:0,x", "0,6,8,..."),
+    ],
+)
+def test_fewer_steps_are_no_schedule(name: str, numbers: str, tiny_pipe: Any) -> None:
+    """The same line wherever a schedule is expected; `ecad evaluate` looks for it first."""
+    expected = (
+        f"'{name}' is the untouched model with fewer steps and not a schedule: ecad evaluate takes it as a row; the "
+        f"nearest schedule is output:{numbers} (or denoised:{numbers})"
+    )
+    for take in (
+        lambda: heuristic(name, SHAPE),
+        lambda: is_heuristic(name),
+        lambda: load_schedule(name),
+        lambda: ecad.apply(tiny_pipe, name),
+    ):
+        with pytest.raises(ScheduleError) as caught:
+            take()
+        assert str(caught.value) == expected
+
+
+def test_a_file_may_be_called_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    schedule = heuristic("fora:2", SHAPE)
+    save_schedule(schedule, Path("steps"))
+    assert load_schedule("steps") == schedule
+    assert not is_heuristic("steps")
 
 
 # --- heuristics on two block lists ---

@@ -63,17 +63,28 @@ def test_it_is_kept_and_gives_seeds(finished: Path) -> None:
     assert sum(schedule.digest() in asked for schedule in suggested) == len(suggested)
 
 
-def test_a_given_one_is_used(finished: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_given_one_is_used(
+    finished: Path, settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """With another calibration the search asks for other schedules; with the same one for the same."""
     given = tmp_path / "c.json"
     shutil.copy(finished / "calibration.json", given)
     search(SearchSettings.from_mapping({**settings, "calibration": str(given)}), tmp_path / "same")
     assert log_of(tmp_path / "same") == log_of(finished)
+    assert "--calibration" not in caplog.text
     content = json.loads(given.read_text())
     content["output"] = np.array(content["output"])[::-1, ::-1].tolist()  # what changed late changes early
+    content["source"].update(model="another", guidance_scale=9.0, scheduler="DDIMScheduler")
     given.write_text(json.dumps(content))
     search(SearchSettings.from_mapping({**settings, "calibration": str(given)}), tmp_path / "other")
     assert log_of(tmp_path / "other") != log_of(finished)
+    warnings = [record.getMessage() for record in caplog.records if "--calibration" in record.getMessage()]
+    expected = (
+        f"--calibration {given}: it was made with model another (here tiny-pixart), guidance_scale 9.0 (here 4.5), "
+        "scheduler DDIMScheduler (here DPMSolverMultistepScheduler), and how outputs change may differ here: make one "
+        "with ecad calibrate"
+    )
+    assert warnings == [expected]
 
 
 def test_one_of_other_steps_is_refused(finished: Path, settings: dict[str, Any], tmp_path: Path) -> None:
