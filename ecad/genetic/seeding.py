@@ -99,12 +99,18 @@ def output_mask(numbers: Sequence[int], shape: ScheduleShape) -> Schedule:
 
 def calibrated_schedules(calibration: Calibration, count: int) -> list[Schedule]:
     """What a calibration suggests, about `count` schedules over the range of costs: mostly the step masks that are best
-    under its additive model, one for each number of steps; and some of SmoothCache's, by components."""
+    under its additive model, one for each number of steps; and some of SmoothCache's, by components.
+
+    Of many steps not every number has its mask; those of `uneven_counts` have, unless that were most of the schedules.
+    """
     shape = calibration.shape
     smooth = min(max(1, count // 4), len(SMOOTH_SHARES))
     masks = best_masks(calibration.output)
     most = max(2, round(_DEAREST * shape.steps))
     numbers = {round(each) for each in np.geomspace(2, most, max(1, count - smooth))}
+    rivals = uneven_counts(shape.steps)
+    if count - smooth >= 2 * len(rivals):
+        numbers.update(rivals)
     schedules = [output_mask(masks[number], shape) for number in sorted(numbers & masks.keys())]
     return schedules + [smooth_of_share(calibration, share) for share in SMOOTH_SHARES[:smooth]]
 

@@ -54,12 +54,13 @@ def test_without_a_start_all_of_it_and_nothing_later() -> None:
     assert simple_keys(run, [*first, later]) == {candidate.key for candidate in first}
 
 
+@pytest.mark.parametrize("steps", [12, 14, 20, 24, 28, 30, 36, 50])
 @pytest.mark.parametrize("population", [40, 44])
-def test_every_rival_that_is_a_schedule_is_in_the_first_generation(population: int) -> None:
+def test_every_rival_that_is_a_schedule_is_in_the_first_generation(population: int, steps: int) -> None:
     """Or a front could lose to what the search never tried."""
-    shape = ScheduleShape("pixart", 20, {"transformer_blocks": 3})
-    gaps = np.abs(np.arange(20)[:, None] - np.arange(20)) * np.linspace(0.3, 0.1, 20)
-    parts = np.broadcast_to(gaps[:, :, None, None], (20, 20, 3, 3)).copy()
+    shape = ScheduleShape("pixart", steps, {"transformer_blocks": 3})
+    gaps = np.abs(np.arange(steps)[:, None] - np.arange(steps)) * np.linspace(0.3, 0.1, steps)
+    parts = np.broadcast_to(gaps[:, :, None, None], (steps, steps, 3, 3)).copy()
     calibration = Calibration(shape, {"transformer_blocks": parts}, gaps)
     run: Any = SimpleNamespace(
         shape=shape, calibration=calibration, free_bytes=None, subject=SimpleNamespace(sampler=None)
