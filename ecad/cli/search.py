@@ -34,7 +34,9 @@ def search(
     prompts_format: str | None = typer.Option(None, help=format_option.HELP),
     prompts_limit: int | None = typer.Option(None, help="Use only the first so many prompts."),
     selection_limit: int | None = typer.Option(
-        None, help="So many more prompts of the same set decide among the best schedules of the search."
+        None,
+        help="So many more prompts of the same set decide among the best schedules of the search. "
+        "[default: the model's, else 0]",
     ),
     seeds_per_prompt: int | None = typer.Option(None, help="Images per prompt. [default: 1]"),
     heldout_prompts: str | None = typer.Option(None, help="Prompts to report on; disjoint from --prompts."),

@@ -90,8 +90,8 @@ def comparisons(
 
     "level": who must be at least so much faster takes the front's schedule that is best in the search among those
     (the choice does not look at held-out scores), or the heuristic, and the way of fewer steps, that is best on the
-    held-out prompts, which favours those. "same cost": against each single heuristic, the front's schedule that costs
-    no more.
+    held-out prompts, which favours those. "same cost": against each single rival, the front's schedule that costs no
+    more, or hardly (`_EQUAL`).
     "same latency": against fewer steps, at the measured latency of the level's schedule.
     """
     cost = settings.reported_cost
@@ -134,7 +134,7 @@ def comparisons(
             add("level", level, ours, of_kind(Kind.HEURISTIC, cost, level), cost)
             add("level", level, ours, of_kind(Kind.FEWER_STEPS, cost, level), cost)
             add("same latency", level, ours, fewer, "latency")
-    for index in of_kind(Kind.HEURISTIC, cost, 1.0):
+    for index in [*of_kind(Kind.HEURISTIC, cost, 1.0), *of_kind(Kind.FEWER_STEPS, cost, 1.0)]:
         ours = best_of_front(rows[index].speedup(cost) * (1 - _EQUAL))
         if ours is not None:
             add("same cost", rows[index].speedup(cost), ours, [index], cost)

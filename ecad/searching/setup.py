@@ -97,6 +97,10 @@ def prepare(
     start = start_schedules(folder, settings, subject.shape, announce)
     free_bytes = free_memory_bytes(subject.model.device, execution.local_processes)
     announce(_stored_memory(settings, subject, free_bytes))
+    if settings.selection_limit == 0:
+        announce(
+            "what looks best on the search's own prompts was partly lucky: --selection-limit has others decide"
+        )
     folder.write_config(content)
     described = family_text(subject.model.family)
     if described is not None:

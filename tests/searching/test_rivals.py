@@ -59,10 +59,12 @@ def test_rivals(report_input: Any) -> None:
         ("same latency", 1.5, "steps"): ("01", "steps:10", 0.02),
         ("same latency", 2.0, "steps"): ("01", "steps:10", 0.02),
         ("same latency", 3.0, "steps"): ("02", "steps:7", 0.05),
-        # The front's schedule costs no more than the heuristic: 2.1x for 1.98x, 3.2x for 2.81x, 5.1x for 3.90x.
+        # The front's schedule costs no more than the rival: 2.1x for 1.98x, 3.2x for 2.81x, 5.1x for 3.90x.
         ("same cost", 1.98, "fora"): ("01", "fora:2", 0.01),
         ("same cost", 2.81, "fora"): ("02", "fora:3", 0.01),
         ("same cost", 3.9, "fora"): ("03", "fora:4", 0.16),
+        ("same cost", 2.0, "steps"): ("01", "steps:10", 0.02),
+        ("same cost", 2.9, "steps"): ("02", "steps:7", 0.05),
     }
 
 
