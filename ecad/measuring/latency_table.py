@@ -138,7 +138,7 @@ def calibration_schedules(shape: ScheduleShape, rng: np.random.Generator) -> lis
             arrays = shape.filled(False)
             arrays[block_list.name][:, :, index] = True
             schedules.append(Schedule(shape.family, arrays, name=f"{block_list.name}/{component}"))
-    schedules += [heuristic(f"output:{steps}", shape) for steps in ("0", _every_second(shape))]
+    schedules += [heuristic(f"{shape.holds}:{steps}", shape) for steps in ("0", _every_second(shape))]
     schedules += [
         heuristic(f"random:{share}:{int(rng.integers(2**31))}", shape) for share in (0.25, 0.5, 0.75)
     ]

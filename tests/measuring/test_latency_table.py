@@ -180,6 +180,15 @@ class TestCalibrationSchedules:
         for index in range(len(schedules)):
             assert np.linalg.matrix_rank(np.delete(design, index, axis=0)) == 4
 
+    @pytest.mark.parametrize("holds", ["output", "denoised"])
+    def test_what_they_hold_is_what_the_search_s_schedules_hold(self, holds: str) -> None:
+        """It takes time of its own to hand over."""
+        shape = ScheduleShape("pixart", 10, {"transformer_blocks": 3}, holds)
+        found = [
+            each for each in calibration_schedules(shape, np.random.default_rng(0)) if each.reuses_output
+        ]
+        assert [each.holds for each in found] == [holds] * 2
+
     def test_one_step(self) -> None:
         shape = ScheduleShape("pixart", 1, {"transformer_blocks": 3})
         with pytest.raises(ScheduleError, match="at least 2 steps"):
