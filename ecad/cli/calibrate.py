@@ -39,7 +39,7 @@ def calibrate(
 ) -> None:
     """Record how far each output is from itself at every other step, in uncached passes over a few prompts.
 
-    For `ecad search --calibration`, and for the heuristic smooth:ALPHA (`ecad schedule new`, `ecad evaluate`).
+    For `ecad search --calibration`, and for the heuristic smooth:ALPHA wherever one is taken.
 
     \b
     Examples:

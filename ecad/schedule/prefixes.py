@@ -65,7 +65,10 @@ def _rows(schedule: Schedule) -> list[bytes]:
 
 
 def _work_before(schedule: Schedule) -> npt.NDArray[np.int64]:
-    """Component executions before each step, and of all steps: shape (steps + 1,)."""
+    """Component executions before each step, and of all steps: shape (steps + 1,).
+
+    What surrounds the blocks does not count: this only says which candidates are worth being put together.
+    """
     runs = plan_execution(schedule).runs
     per_step = sum(flags.sum(axis=(1, 2), dtype=np.int64) for flags in runs.values())
     return np.concatenate([[0], np.cumsum(per_step)])
