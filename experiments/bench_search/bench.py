@@ -64,7 +64,7 @@ ARMS = (
     Arm("ecad over whole steps", granularity="steps"),
     Arm("ecad over components", granularity="components"),
 )
-# What is measured by default: by the times of single searches an hour on two cores, with five seeds. An image of
+# What is measured by default: by the times of single searches an hour on two cores, with three seeds. An image of
 # pixart-mini costs more than two of flux-mini.
 BY_DEFAULT = {
     "flux-mini": (
@@ -72,9 +72,8 @@ BY_DEFAULT = {
         "ecad without screening",
         "ecad without calibrated seeds",
         "ecad over whole steps",
-        "ecad over components",
     ),
-    "pixart-mini": ("ecad", "ecad over whole steps"),
+    "pixart-mini": ("ecad", "ecad over whole steps", "ecad over components"),
 }
 
 
@@ -271,7 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--models", default="flux-mini,pixart-mini")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--generations", type=int, default=6)
     parser.add_argument(
         "--arms", help="names, separated by commas, or all; by default what an hour suffices for"
