@@ -14,6 +14,7 @@ from ecad.cli.completion import completed, heuristics
 from ecad.errors import ConfigError, EcadError
 
 if TYPE_CHECKING:
+    from ecad.families import ModelSource
     from ecad.schedule import Calibration
 
 app = typer.Typer(no_args_is_help=True)
@@ -43,10 +44,13 @@ def new(
     from ecad.families import find_model
     from ecad.measuring.schedule_costs import shape_of, signature_of
     from ecad.schedule import heuristic, save_schedule
+    from ecad.schedule.heuristics import needs_calibration
 
     _refuse_existing(out, force)
     source = find_model(model)
     measured = _read_calibration(calibration, model)
+    if measured is None and needs_calibration(name):
+        measured = _calibrated(model, source, steps)
     shape = shape_of(source, measured.shape.steps if measured is not None and steps is None else steps)
     schedule = heuristic(name, shape, measured)
     provenance = {"heuristic": name, "versions": {"ecad": ecad.__version__}}
@@ -263,6 +267,24 @@ def _read_calibration(path: Path | None, model: str | None) -> Calibration | Non
     note = None if model is None else found.origin_note(find_model(model).name)
     _print_notes([] if note is None else [f"{path}: {note}"])
     return found
+
+
+def _calibrated(model: str, source: ModelSource, steps: int | None) -> Calibration | None:
+    """Made now, on the prompts that a search of this model would use; None where it has none."""
+    prompts = None if source.template is None else source.template.search.get("prompts")
+    if prompts is None:
+        return None
+    from ecad.prompts import load_prompts
+    from ecad.sampling.generation import ModelChoice, Overrides
+    from ecad.sampling.recording import CALIBRATION_PROMPTS, calibrate
+    from ecad.sampling.subject import prepare_subject
+
+    texts = load_prompts(prompts, CALIBRATION_PROMPTS)
+    _print_notes([f"no --calibration is given: one is made, on {len(texts)} prompts of {texts.name}"])
+    subject = prepare_subject(ModelChoice(model), Overrides(steps))
+    subject.sampler.encode(texts.prompts, CALIBRATION_PROMPTS)
+    subject.model.free_text_encoders()  # memory for the images
+    return calibrate(subject, texts.prompts, CALIBRATION_PROMPTS)
 
 
 def _print_notes(notes: list[str]) -> None:

@@ -55,6 +55,15 @@ def refuse_uncalibrated(text: str, calibration: Calibration | None) -> None:
         raise _uncalibrated(text)
 
 
+def needs_calibration(text: str) -> bool:
+    """Whether this is smooth:ALPHA. ScheduleError if ALPHA is no number from 0 on, before anything is measured."""
+    kind, _, argument = text.partition(":")
+    if kind != CALIBRATED:
+        return False
+    _alpha(argument, text)
+    return True
+
+
 def step_mask(shape: ScheduleShape, steps: Iterable[int], name: str = "") -> Schedule:
     """Everything is recomputed at these steps (and at step 0), nothing in between."""
     arrays = shape.filled(False)
@@ -118,13 +127,18 @@ def _denoised(argument: str, text: str, shape: ScheduleShape) -> Schedule:
     return _output(argument, text, shape).replace(holds=HOLDS_DENOISED)
 
 
-def _smooth(argument: str, text: str, shape: ScheduleShape, calibration: Calibration | None) -> Schedule:
+def _alpha(argument: str, text: str) -> float:
     try:
         alpha = float(argument)
     except ValueError:
         alpha = -1.0
     if not 0.0 <= alpha < float("inf"):
         raise ScheduleError(f"{text!r}: ALPHA must be a number from 0 on, for example smooth:0.15")
+    return alpha
+
+
+def _smooth(argument: str, text: str, shape: ScheduleShape, calibration: Calibration | None) -> Schedule:
+    alpha = _alpha(argument, text)
     if calibration is None:
         raise _uncalibrated(text)
     calibration.check_fits(shape)

@@ -150,3 +150,21 @@ def test_check_says_in_json_what_is_wrong_with_it(
     found = json.loads(capsys.readouterr().out)
     assert found["valid"] is False
     assert "cannot read the calibration" in found["error"]
+
+
+def test_a_schedule_for_which_a_calibration_is_made_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same as with a file of `ecad calibrate`, which has as many prompts of the same set."""
+    model = ("--model", "flux-mini", "--steps", 3)
+    new = ("schedule", "new", "smooth:0.3", *model)
+    assert run(monkeypatch, *new, "-o", tmp_path / "now.yaml") == 0
+    assert "one is made, on 8 prompts of scenes-search" in capsys.readouterr().err
+    assert run(monkeypatch, "calibrate", *model, "-o", tmp_path / "c.json") == 0
+    file = ("--calibration", tmp_path / "c.json")
+    assert run(monkeypatch, *new, *file, "-o", tmp_path / "file.yaml") == 0
+    assert (tmp_path / "now.yaml").read_bytes() == (tmp_path / "file.yaml").read_bytes()
+    # A wrong number is known before the model is loaded.
+    monkeypatch.setattr("ecad.sampling.subject.prepare_subject", None)
+    assert run(monkeypatch, "schedule", "new", "smooth:x", *model, "-o", tmp_path / "x.yaml") == 2
+    assert "ALPHA must be a number from 0 on" in capsys.readouterr().err
