@@ -102,7 +102,7 @@ def generate(
     with applied(pipe, chosen):
         pass
     if measured is not None:
-        note = measured.origin_note(subject.source.name, vars(subject.settings), pipe.scheduler)
+        note = subject.origin_note(measured)
         if note is not None:
             print(f"note: {calibration}: {note}", file=sys.stderr)
     conditioning = sampler.encode([prompt], 1)

@@ -13,7 +13,7 @@ from ecad.measuring.rows import Kind
 from ecad.resources import list_schedules
 from ecad.schedule import Calibration, Schedule, ScheduleShape, heuristic, is_heuristic, load_schedule
 from ecad.schedule.files.addresses import address_stem, is_address
-from ecad.schedule.heuristics import CALIBRATED
+from ecad.schedule.heuristics import needs_calibration
 from ecad.storage import RunFolder
 
 _STEPS = "steps"  # of `steps:12`
@@ -51,7 +51,7 @@ def schedule_steps(wishes: Sequence[Wish]) -> int | None:
 
 def need_calibration(wishes: Sequence[Wish]) -> bool:
     """Whether one of them is smooth:ALPHA."""
-    return any(wish.kind is Kind.HEURISTIC and wish.name.partition(":")[0] == CALIBRATED for wish in wishes)
+    return any(wish.kind is Kind.HEURISTIC and needs_calibration(wish.name) for wish in wishes)
 
 
 def contenders_for(

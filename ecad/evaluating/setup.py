@@ -120,7 +120,7 @@ def _calibration(
     model would use. A given one that was made otherwise than the uncached row is taken, with a warning in the log."""
     if settings.calibration is not None:
         given = load_calibration(Path(settings.calibration).expanduser())
-        note = given.origin_note(subject.source.name, vars(subject.settings), subject.model.pipe.scheduler)
+        note = subject.origin_note(given)
         if note is not None:
             _LOGGER.warning("--calibration %s: %s", settings.calibration, note)
         return given

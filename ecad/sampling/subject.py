@@ -18,6 +18,7 @@ from ecad.sampling.generation import GenerationSettings, ModelChoice, Overrides,
 from ecad.sampling.loading import LoadedModel, dtype_of, load_model
 from ecad.sampling.samplers import make_sampler
 from ecad.sampling.take_over import take_over_in
+from ecad.schedule.calibration import Calibration
 from ecad.schedule.schedule import Schedule
 from ecad.schedule.shape import HOLDS_DENOISED, ScheduleShape
 
@@ -51,6 +52,10 @@ class Subject:
         """What a schedule must cover here."""
         holds = what_to_hold(self.model.pipe)
         return ScheduleShape(self.model.family.name, self.settings.steps, self.source.block_counts(), holds)
+
+    def origin_note(self, calibration: Calibration) -> str | None:
+        """One line that names what a calibration was made with otherwise than the images here; None where nothing."""
+        return calibration.origin_note(self.source.name, vars(self.settings), self.model.pipe.scheduler)
 
     def check_what_is_held(self, schedule: Schedule) -> None:
         """ScheduleError if it holds the clean sample, and this pipeline's scheduler does not know that."""

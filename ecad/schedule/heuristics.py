@@ -51,7 +51,7 @@ def is_heuristic(text: str) -> bool:
 
 def refuse_uncalibrated(text: str, calibration: Calibration | None) -> None:
     """ScheduleError if this is smooth:ALPHA and there is no calibration, which can be known before the model is."""
-    if calibration is None and text.partition(":")[0] == CALIBRATED:
+    if needs_calibration(text) and calibration is None:
         raise _uncalibrated(text)
 
 

@@ -43,7 +43,7 @@ def known_calibration(
         return None
     found.check_fits(subject.shape)
     if settings.calibration is not None and folder.log.is_empty:
-        note = found.origin_note(subject.source.name, vars(subject.settings), subject.model.pipe.scheduler)
+        note = subject.origin_note(found)
         if note is not None:
             _LOGGER.warning("--calibration %s: %s", settings.calibration, note)
     return replace(found, shape=subject.shape)
