@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,14 @@ def test_the_same_holds_for_pixart_with_an_euler_solver(tiny_pipe: Any, tiny_fol
     assert not np.allclose(skipped, latents_of(sampler), rtol=1e-3, atol=1e-4)
 
 
+def refused_in_one_line(scheduler: Any, reason: str, run: Callable[[], object]) -> None:
+    with pytest.raises(ModelError, match=f"^{type(scheduler).__name__} cannot run at some") as caught:
+        run()
+    assert reason in str(caught.value)
+    assert "leave out the rows steps:I,J" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("scheduler", "reason"),
     [
@@ -136,11 +145,7 @@ def test_schedulers_that_cannot_are_named_in_one_line(
     tiny_pipe.scheduler = scheduler
     sampler = pixart_sampler(tiny_pipe, tiny_folder)
     latents_of(sampler)  # without levels it runs
-    with pytest.raises(ModelError, match=f"^{type(scheduler).__name__} cannot run at some") as caught:
-        latents_of(sampler.with_steps(6, (0, 2, 3)))
-    assert reason in str(caught.value)
-    assert "leave out the rows steps:I,J" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refused_in_one_line(scheduler, reason, lambda: latents_of(sampler.with_steps(6, (0, 2, 3))))
 
 
 def test_a_scheduler_that_makes_other_levels_of_custom_ones_is_refused(flux_sampler: Any) -> None:
@@ -254,11 +259,7 @@ def test_what_cannot_be_cut_down_is_refused_in_one_line(
     tiny_pipe.scheduler = scheduler
     sampler = own_call(tiny_pipe, "pixart", tiny_folder)
     images_of(sampler)  # without levels it runs
-    with pytest.raises(ModelError, match=f"^{type(scheduler).__name__} cannot run at some") as caught:
-        images_of(sampler.with_steps(6, (0, 2, 3)))
-    assert reason in str(caught.value)
-    assert "leave out the rows steps:I,J" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refused_in_one_line(scheduler, reason, lambda: images_of(sampler.with_steps(6, (0, 2, 3))))
     assert is_untouched(scheduler)
 
 
